@@ -1,0 +1,114 @@
+"""ketastats: the statistics of small trials with a known truth.
+
+Declare a trial, draw its data, ask it the same question in two schools of statistics, and hand
+over a report that anybody can rebuild. Names load when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+_HOME = {
+    "load_study": "ketastats.study.load",
+    "parse_study": "ketastats.study.load",
+    "packaged_studies": "ketastats.study.load",
+    "lmm": "ketastats.frequentist.lmm",
+    "lmm_many": "ketastats.frequentist.lmm",
+    "hills_armitage": "ketastats.frequentist.classical",
+    "paired_t": "ketastats.frequentist.classical",
+    "first_period_only": "ketastats.frequentist.classical",
+    "two_stage": "ketastats.frequentist.two_stage",
+    "rank_tests": "ketastats.frequentist.ranks",
+    "randomisation_test": "ketastats.frequentist.randomisation",
+    "binary_tests": "ketastats.frequentist.binary",
+    "baseline_split": "ketastats.frequentist.baseline",
+    "mcmc": "ketastats.bayesian.mcmc",
+    "analyse": "ketastats.analysis.run",
+    "completers": "ketastats.analysis.run",
+    "register_engine": "ketastats.analysis.engines",
+    "report": "ketastats.reporting.report",
+    "verify": "ketastats.reporting.verify",
+    "read_results": "ketastats.reporting.results",
+    "write_data": "ketastats.reporting.datapackage",
+    "KetastatsError": "ketastats.core.errors",
+    "StudyError": "ketastats.core.errors",
+    "DataError": "ketastats.core.errors",
+    "FormulaError": "ketastats.core.errors",
+    "NotEstimable": "ketastats.core.errors",
+    "MissingExtra": "ketastats.core.errors",
+    "OutputError": "ketastats.core.errors",
+}
+
+if TYPE_CHECKING:
+    from ketastats.analysis.engines import register_engine
+    from ketastats.analysis.run import analyse, completers
+    from ketastats.bayesian.mcmc import mcmc
+    from ketastats.core.errors import (
+        DataError,
+        FormulaError,
+        KetastatsError,
+        MissingExtra,
+        NotEstimable,
+        OutputError,
+        StudyError,
+    )
+    from ketastats.frequentist.baseline import baseline_split
+    from ketastats.frequentist.binary import binary_tests
+    from ketastats.frequentist.classical import first_period_only, hills_armitage, paired_t
+    from ketastats.frequentist.lmm import lmm, lmm_many
+    from ketastats.frequentist.randomisation import randomisation_test
+    from ketastats.frequentist.ranks import rank_tests
+    from ketastats.frequentist.two_stage import two_stage
+    from ketastats.reporting.datapackage import write_data
+    from ketastats.reporting.report import report
+    from ketastats.reporting.results import read_results
+    from ketastats.reporting.verify import verify
+    from ketastats.study.load import load_study, packaged_studies, parse_study
+
+__all__ = [
+    "DataError",
+    "FormulaError",
+    "KetastatsError",
+    "MissingExtra",
+    "NotEstimable",
+    "OutputError",
+    "StudyError",
+    "analyse",
+    "baseline_split",
+    "binary_tests",
+    "completers",
+    "first_period_only",
+    "hills_armitage",
+    "lmm",
+    "lmm_many",
+    "load_study",
+    "mcmc",
+    "packaged_studies",
+    "paired_t",
+    "parse_study",
+    "randomisation_test",
+    "rank_tests",
+    "read_results",
+    "register_engine",
+    "report",
+    "two_stage",
+    "verify",
+    "write_data",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("ketastats")
+    if name in _HOME:
+        value = getattr(import_module(_HOME[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'ketastats' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])
