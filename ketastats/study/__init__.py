@@ -1,0 +1,1 @@
+"""Declaring a trial: schema, designs, plan, truth, estimands."""

@@ -1,0 +1,480 @@
+"""The frozen values a Study file becomes.
+
+Nothing here reads files or computes: :mod:`ketastats.study.schema` builds these values from TOML,
+:mod:`ketastats.study.plan` expands a design, :mod:`ketastats.study.truth` evaluates a truth.
+Mappings are stored as tuples of pairs so that no frozen value hides a mutable one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Pairs = tuple[tuple[str, str], ...]
+"""Factor-level pairs, ``(("time", "day1"), ("sex", "M"))``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Occasions:
+    """A factor measured repeatedly within each period (or within each unit).
+
+    Attributes
+    ----------
+    name : str
+        Column of the plan, such as ``time``, ``trial`` or ``spectrum``.
+    levels : tuple of str
+        In order.
+    days : tuple of float
+        Time of each level after the start of its period, in days; zeros when not declared.
+    """
+
+    name: str
+    levels: tuple[str, ...]
+    days: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stratum:
+    """A between-subject factor given as shares, such as sex."""
+
+    name: str
+    levels: tuple[str, ...]
+    shares: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One arm of a parallel or factorial design: its factor levels and its number of subjects."""
+
+    name: str
+    levels: Pairs
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Subjects that share something: a cage, a litter, a batch.
+
+    Attributes
+    ----------
+    name : str
+        Column of the plan.
+    size : int
+        Subjects in a full cluster.
+    where : Pairs
+        Only subjects with these levels are clustered (isolated mice have no cage).
+    within : tuple of str
+        A cluster never mixes levels of these factors (same-sex cages).
+    """
+
+    name: str
+    size: int
+    where: Pairs
+    within: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """A crossover or a parallel (factorial) design.
+
+    Attributes
+    ----------
+    kind : str
+        ``crossover`` or ``parallel``.
+    subject : str
+        What a subject is called: person, mouse.
+    sequences : tuple of (str, tuple of str)
+        Crossover: sequence label and its treatment per period. Empty for parallel designs.
+    treatments : tuple of str
+        Levels of ``treatment``; the first is the reference. Empty for parallel designs.
+    subjects_per_sequence : tuple of int
+        One number per sequence.
+    groups : tuple of Group
+        Parallel: the arms. Empty for crossovers.
+    factors : tuple of (str, tuple of str)
+        Parallel: between-subject factors and their levels, the first the reference.
+    occasions : tuple of Occasions
+        Repeated measurements, outermost first.
+    washout_days : float or None
+        From dosing in one period to dosing in the next.
+    strata : tuple of Stratum
+    clusters : tuple of Cluster
+    """
+
+    kind: str
+    subject: str
+    sequences: tuple[tuple[str, tuple[str, ...]], ...]
+    treatments: tuple[str, ...]
+    subjects_per_sequence: tuple[int, ...]
+    groups: tuple[Group, ...]
+    factors: tuple[tuple[str, tuple[str, ...]], ...]
+    occasions: tuple[Occasions, ...]
+    washout_days: float | None
+    strata: tuple[Stratum, ...]
+    clusters: tuple[Cluster, ...]
+
+    @property
+    def n_subjects(self) -> int:
+        """Number of subjects planned."""
+        return sum(self.subjects_per_sequence) + sum(g.n for g in self.groups)
+
+    @property
+    def n_periods(self) -> int:
+        """Number of periods; 1 for a parallel design."""
+        return len(self.sequences[0][1]) if self.sequences else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How an outcome is measured.
+
+    Attributes
+    ----------
+    kind : str
+        ``integer`` (rounded to whole points) or ``real``.
+    min, max : float or None
+        Bounds; latent values beyond them are recorded at the bound.
+    decimals : int
+        Decimals recorded for a real outcome (0 for an integer).
+    unit : str
+        Unit in words: points, s, %.
+    """
+
+    kind: str
+    min: float | None
+    max: float | None
+    decimals: int
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """An addition to the mean of every cell that matches ``when``.
+
+    With ``centred`` the strata named in ``when`` enter as indicator minus 1/levels, so that the
+    effect averages to zero over them: ``add = 2`` for men is +1 in men and -1 in women.
+    """
+
+    when: tuple[tuple[str, tuple[str, ...]], ...]
+    add: float
+    centred: bool
+    provenance: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """One variance component: independent normal deviations per level of ``factors``.
+
+    Attributes
+    ----------
+    name : str
+        As declared: ``subject``, ``subject:period``, ``cage``, ``residual``.
+    factors : tuple of str
+        Columns of the plan whose combination shares one deviation; empty for the residual.
+    sd : float
+        Standard deviation in outcome units (when not by group).
+    by : str or None
+        Stratum or factor whose level decides the SD.
+    by_sd : tuple of (str, float)
+    when : tuple of (str, tuple of str)
+        Rows to which the deviation applies; empty for all. ``{time = "day1"}`` makes
+        ``subject:time`` the person's own response.
+    """
+
+    name: str
+    factors: tuple[str, ...]
+    sd: float
+    by: str | None
+    by_sd: tuple[tuple[str, float], ...]
+    when: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CarryOver:
+    """What an earlier period leaves behind.
+
+    Attributes
+    ----------
+    of : str
+        ``previous response`` (each subject's own latent response, decaying) or ``treatment``.
+    amounts : tuple of (str, float)
+        For ``treatment``: outcome units that each treatment leaves behind, counted at its own
+        dosing and decaying from then on.
+    half_life_days : float or None
+        Decay against the elapsed time; None keeps the amount whole and lets only the
+        immediately preceding period act.
+    response : tuple of str
+        For ``previous response``: (from level, to level) of the innermost time factor.
+    """
+
+    of: str
+    amounts: tuple[tuple[str, float], ...]
+    half_life_days: float | None
+    response: tuple[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Lost observations: each row with probability ``at_random``, whatever its value."""
+
+    at_random: float
+
+
+@dataclass(frozen=True, slots=True)
+class Dropout:
+    """Loss of every row from period ``before_period`` on.
+
+    The probability is ``expit(logit(probability) + log_odds_per_unit * (last - centre))`` where
+    ``last`` is the last value recorded before that period.
+    """
+
+    before_period: int
+    probability: float
+    log_odds_per_unit: float
+    centre: float
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Only people whose first measurement is at least (or at most) a threshold are enrolled."""
+
+    at_least: float | None
+    at_most: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a parameter comes from.
+
+    ``kind`` is one of: read in the paper, read in a secondary source, derived, typical of the
+    literature, assumed.
+    """
+
+    key: str
+    kind: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One measured outcome with its declared truth."""
+
+    name: str
+    label: str
+    scale: Scale
+    occasions: tuple[Occasions, ...]
+    baseline: float
+    effects: tuple[Effect, ...]
+    spread: tuple[Spread, ...]
+    carry_over: CarryOver | None
+    missing: Missing | None
+    dropout: Dropout | None
+    entry: Entry | None
+    higher_is: str
+    typical_sd: float | None
+    provenance: tuple[Provenance, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimand:
+    """One question: a contrast per named factor, the other factors averaged.
+
+    Attributes
+    ----------
+    name : str
+    outcome : str
+    contrast : tuple of (str, tuple of (str, float))
+        Factor and its level coefficients, ``(("treatment", (("naltrexone", 1.0), ...)),)``.
+    within : Pairs
+        Factors held at one level.
+    weights : tuple of (str, tuple of (str, float))
+        Averaging weights per factor; factors not named are averaged with equal weights.
+    target : str
+        ``direct`` (carry-over zero) or ``carry_over`` (the carry-over itself).
+    label : str
+        For people.
+    """
+
+    name: str
+    outcome: str
+    contrast: tuple[tuple[str, tuple[tuple[str, float], ...]], ...]
+    within: Pairs
+    weights: tuple[tuple[str, tuple[tuple[str, float], ...]], ...]
+    target: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """How to answer: engine, formula (right side only) and its options."""
+
+    name: str
+    engine: str
+    formula: str
+    outcome: str
+    estimands: tuple[str, ...]
+    ddf: str
+    level: float
+    priors: tuple[tuple[str, str], ...]
+    draws: int
+    tune: int
+    chains: int
+    completers: bool
+    label: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedClaim:
+    """A statistic printed by the paper, kept as text."""
+
+    text: str
+    about: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A work cited by a study."""
+
+    key: str
+    text: str
+    doi: str
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """One declaration: design, outcomes with their truth, estimands, analyses, claims.
+
+    Load one with :func:`ketastats.load_study`.
+
+    Examples
+    --------
+    >>> import ketastats as ks
+    >>> study = ks.load_study("jelen2025")
+    >>> study.design.n_subjects
+    26
+    """
+
+    id: str
+    title: str
+    summary: str
+    doi: str
+    citation: str
+    design: Design
+    outcomes: tuple[Outcome, ...]
+    estimands: tuple[Estimand, ...]
+    analyses: tuple[Analysis, ...]
+    claims: tuple[PublishedClaim, ...]
+    questions: tuple[str, ...]
+    references: tuple[Reference, ...]
+    provenance: tuple[Provenance, ...]
+    factor_labels: tuple[tuple[str, str], ...]
+
+    def outcome(self, name: str | None = None) -> Outcome:
+        """Return the outcome called ``name`` (the first one without a name)."""
+        from ketastats.study.lookup import pick
+
+        return self.outcomes[0] if name is None else pick(self.outcomes, name, "outcome")
+
+    def estimand(self, name: str) -> Estimand:
+        """Return the estimand called ``name``."""
+        from ketastats.study.lookup import pick
+
+        return pick(self.estimands, name, "estimand")
+
+    def analysis(self, name: str) -> Analysis:
+        """Return the analysis called ``name``."""
+        from ketastats.study.lookup import pick
+
+        return pick(self.analyses, name, "analysis")
+
+    def estimands_of(self, analysis: Analysis) -> tuple[Estimand, ...]:
+        """Return the estimands an analysis answers, in declared order."""
+        wanted = set(analysis.estimands)
+        return tuple(
+            e
+            for e in self.estimands
+            if e.outcome == analysis.outcome and (e.name in wanted or not wanted)
+        )
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of everything that decides results: not the prose. See :mod:`.hashing`."""
+        from ketastats.study.hashing import study_hash
+
+        return study_hash(self)
+
+    def plan(self, outcome: str | None = None) -> pd.DataFrame:
+        """Expand the design to its table of planned observations, one row each.
+
+        Parameters
+        ----------
+        outcome : str, optional
+            Outcome whose occasions are planned; the first declared one by default.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Categorical columns in design order: subject, sequence, period, treatment (crossover)
+            or the group factors (parallel), occasions, strata, clusters.
+
+        Examples
+        --------
+        >>> import ketastats as ks
+        >>> len(ks.load_study("jelen2025").plan("madrs"))
+        104
+        """
+        from ketastats.study.plan import expand, plan_frame
+
+        return plan_frame(expand(self.design, self.outcome(outcome).occasions))
+
+    def true_values(self) -> pd.DataFrame:
+        """Return the true value of every estimand, latent and natural, and the carry-over bias."""
+        from ketastats.study.truth import true_values
+
+        return true_values(self)
+
+    def simulate(self, seed: int = 1, *, draw: int = 0, outcome: str | None = None) -> pd.DataFrame:
+        """Draw synthetic data with the declared truth.
+
+        Parameters
+        ----------
+        seed : int
+            Any non-negative integer.
+        draw : int
+            Which of the seed's independent draws.
+        outcome : str, optional
+            Only this outcome's rows. By default all outcomes; outcomes measured on other
+            occasions stand in rows of their own, with the foreign columns empty.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The plan with one column per outcome. SYNTHETIC: drawn, not observed.
+
+        Examples
+        --------
+        >>> import ketastats as ks
+        >>> data = ks.load_study("jelen2025").simulate(seed=1, outcome="madrs")
+        >>> data.columns[-1]
+        'madrs'
+        """
+        from importlib import import_module  # a higher floor, reached lazily on purpose
+
+        return import_module("ketastats.synthesis.frames").simulate_frame(
+            self, seed, draw=draw, outcome=outcome
+        )
+
+    def _repr_html_(self) -> str:
+        from ketastats.study.describe import as_html
+
+        return as_html(self)
+
+    def __str__(self) -> str:
+        from ketastats.study.describe import as_text
+
+        return as_text(self)

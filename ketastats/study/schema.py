@@ -1,0 +1,243 @@
+"""The Study file: what TOML may contain, checked by pydantic, turned into frozen values.
+
+Unknown keys are refused with the nearest valid key; every error names the file, the key path and
+the mend. This module is the border: nothing beyond it sees pydantic.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ketastats.study.lookup import suggestion
+
+SCHEMA_VERSION = 1
+
+PROVENANCE_KINDS = {
+    "paper": "read in the paper",
+    "secondary": "read in a secondary source",
+    "derived": "derived",
+    "typical": "typical of the literature",
+    "assumed": "assumed",
+}
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(gt=0, le=100_000)]
+Level = Annotated[str, Field(min_length=1)]
+Levels = Annotated[list[Level], Field(min_length=1)]
+Times = list[Level] | dict[Level, Finite]
+Within = dict[Name, int | list[Level] | dict[Level, Finite]]
+When = dict[str, str | list[str]]
+
+
+class Strict(BaseModel):
+    """Base of all parts of a Study file: unknown keys are errors with a suggestion."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            known = {f.alias or name for name, f in cls.model_fields.items()}
+            for key in value:
+                if key not in known:
+                    raise ValueError(f"unknown key {key!r}; {suggestion(str(key), sorted(known))}")
+        return value
+
+
+class StudyTable(Strict):
+    """[study]: who is asking what. Prose: not part of the Study's hash."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    title: str
+    summary: str = ""
+    doi: str = ""
+    citation: str = ""
+    questions: list[str] = []
+    references: dict[str, ReferenceTable] = {}
+    provenance: dict[str, str] = {}
+    labels: dict[str, str] = {}
+
+
+class ReferenceTable(Strict):
+    """A cited work."""
+
+    text: str
+    doi: str = ""
+
+
+class GroupTable(BaseModel):
+    """One arm: its factor levels and n."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    n: Count
+
+
+class ClusterTable(Strict):
+    """Subjects sharing a cage, litter or batch."""
+
+    size: Annotated[int, Field(gt=0)]
+    where: dict[str, str] = {}
+    within: list[str] = []
+
+
+class DesignTable(Strict):
+    """[design]."""
+
+    kind: Literal["crossover", "parallel"]
+    subject: str = "person"
+    name: str = ""
+    treatments: list[Level] = []
+    sequences: dict[Level, Levels] = {}
+    subjects_per_sequence: Count | dict[str, Count] | None = None
+    washout_days: NonNegative | None = None
+    factors: dict[Name, Levels] = {}
+    groups: dict[str, GroupTable] = {}
+    times: Times | None = None
+    within: Within = {}
+    strata: dict[Name, dict[Level, Probability]] = {}
+    clusters: dict[Name, ClusterTable] = {}
+
+
+class ScaleTable(Strict):
+    """How an outcome is recorded."""
+
+    kind: Literal["integer", "real"]
+    min: Finite | None = None
+    max: Finite | None = None
+    decimals: Annotated[int, Field(ge=0, le=9)] = 2
+    unit: str = ""
+
+
+class EffectTable(Strict):
+    """One addition to the mean."""
+
+    when: When
+    add: Finite
+    centred: bool = False
+    provenance: str = ""
+
+
+class SpreadTable(BaseModel):
+    """An SD with a condition, or by the levels of a factor."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    sd: NonNegative | None = None
+    when: When = {}
+    by: str | None = None
+
+
+class CarryOverTable(Strict):
+    """What an earlier period leaves behind."""
+
+    of: Literal["previous response", "treatment"] = "treatment"
+    amounts: dict[str, Finite] = {}
+    half_life_days: Positive | None = None
+    response: Annotated[list[str], Field(min_length=2, max_length=2)] | None = None
+
+
+class MissingTable(Strict):
+    """Observations lost completely at random."""
+
+    at_random: Annotated[float, Field(ge=0, lt=1)]
+
+
+class DropoutTable(Strict):
+    """People lost before a period."""
+
+    before_period: Annotated[int, Field(ge=2)] = 2
+    probability: Annotated[float, Field(gt=0, lt=1)]
+    log_odds_per_unit: Finite = 0.0
+    centre: Finite = 0.0
+
+
+class EntryTable(Strict):
+    """Enrolment by the first measurement."""
+
+    at_least: Finite | None = None
+    at_most: Finite | None = None
+
+
+class OutcomeTable(Strict):
+    """[outcomes.NAME]."""
+
+    label: str = ""
+    scale: ScaleTable
+    baseline: Finite
+    effects: list[EffectTable] = []
+    spread: dict[str, NonNegative | SpreadTable]
+    times: Times | None = None
+    within: Within | None = None
+    carry_over: CarryOverTable | None = None
+    missing: MissingTable | None = None
+    dropout: DropoutTable | None = None
+    entry: EntryTable | None = None
+    higher_is: Literal["better", "worse", "neither"] = "neither"
+    typical_sd: Positive | None = None
+    provenance: dict[str, str] = {}
+
+
+class EstimandTable(Strict):
+    """[estimands.NAME]."""
+
+    outcome: str
+    contrast: Annotated[dict[str, str], Field(min_length=1)]
+    within: dict[str, str] = {}
+    weights: dict[str, dict[str, Probability]] = {}
+    target: Literal["direct", "carry_over"] = "direct"
+    label: str = ""
+
+
+class AnalysisTable(Strict):
+    """[analyses.NAME]."""
+
+    engine: str
+    formula: str
+    outcome: str | None = None
+    estimands: list[str] = []
+    ddf: Literal["kenward-roger", "satterthwaite", "residual", "z"] = "kenward-roger"
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    priors: dict[Literal["effects", "intercept", "sd"], str] = {}
+    draws: Annotated[int, Field(ge=100)] = 1000
+    tune: Annotated[int, Field(ge=100)] = 1000
+    chains: Annotated[int, Field(ge=2)] = 4
+    completers: bool = False
+    label: str = ""
+    role: Literal["primary", "companion", "published", "sensitivity"] = "primary"
+
+
+class ClaimTable(Strict):
+    """[[claims]]: a published statistic, kept as text."""
+
+    text: str
+    about: str
+    source: str = ""
+
+
+class StudyFile(Strict):
+    """A whole Study file."""
+
+    schema_: Annotated[Literal[1], Field(alias="schema")]
+    study: StudyTable
+    design: DesignTable
+    outcomes: Annotated[dict[Name, OutcomeTable], Field(min_length=1)]
+    estimands: dict[Name, EstimandTable] = {}
+    analyses: dict[Name, AnalysisTable] = {}
+    claims: list[ClaimTable] = []
+
+
+StudyTable.model_rebuild()
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a Study file, for editors."""
+    schema = StudyFile.model_json_schema(by_alias=True)
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "ketastats Study file"
+    return schema
