@@ -1,0 +1,1 @@
+"""Drawing outcomes with a declared truth."""
