@@ -1,0 +1,1 @@
+"""Data and formula as matrices: X, blocks, covariance basis, reference grid."""

@@ -1,0 +1,381 @@
+"""From a formula and a table to a Problem."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from ketastats.core.errors import DataError, FormulaError
+from ketastats.problem.columns import column_of
+from ketastats.problem.fixed import FACTOR_ROLES, FixedSpec, fixed_spec, predictors
+from ketastats.problem.rank import Aliasing, find_aliases
+from ketastats.problem.residual import (
+    BOUNDED,
+    FREE,
+    ResidualDesign,
+    parse_residual,
+    residual_design,
+)
+from ketastats.study.formula import RandomTerm, split_formula
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RandomDesign:
+    """One random term over the rows.
+
+    Attributes
+    ----------
+    term : RandomTerm
+    z : numpy.ndarray, shape (rows, effects)
+        Design of the term's effects; zero where a row belongs to no group.
+    effects : tuple of str
+        Names of the effects, ``("1",)`` for a random intercept.
+    group : numpy.ndarray of int, shape (rows,)
+        Group of every row; -1 where the row has none.
+    levels : tuple of str
+        Names of the groups.
+    """
+
+    term: RandomTerm
+    z: np.ndarray
+    effects: tuple[str, ...]
+    group: np.ndarray
+    levels: tuple[str, ...]
+
+    @property
+    def parameters(self) -> tuple[tuple[int, int, str], ...]:
+        """Variances and covariances of the term: (effect i, effect j, name)."""
+        k, name = len(self.effects), self.term.name
+        if k == 1:
+            only = self.effects[0]
+            return ((0, 0, name if only == "1" else f"{name} {only}"),)
+        return tuple(
+            (i, j, f"{name} {self.effects[i]}" + ("" if i == j else f", {self.effects[j]}"))
+            for i in range(k)
+            for j in range(i, k)
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Problem:
+    """A formula and a table as matrices.
+
+    Attributes
+    ----------
+    outcome : str
+        Column of the outcome; empty when the outcome comes as an array.
+    formula : str
+        Right side as given.
+    y : numpy.ndarray, shape (rows,)
+        Outcome of the rows used; empty when the outcome comes as an array.
+    x : numpy.ndarray, shape (rows, columns)
+        Fixed effects, full column rank.
+    names : tuple of str
+        Names of the columns of ``x``.
+    aliasing : Aliasing
+        Columns left out because others determine them.
+    random : tuple of RandomDesign
+    residual : ResidualDesign
+    block : numpy.ndarray of int, shape (rows,)
+        Independent block of every row: connected component of all groups.
+    rows : numpy.ndarray of int
+        Positions of the rows used in the table given.
+    fixed : FixedSpec
+        Rebuilds ``x`` on a reference grid.
+    notes : tuple of str
+        What a user should know: rows dropped, columns aliased.
+    """
+
+    outcome: str
+    formula: str
+    y: np.ndarray
+    x: np.ndarray
+    names: tuple[str, ...]
+    aliasing: Aliasing
+    random: tuple[RandomDesign, ...]
+    residual: ResidualDesign
+    block: np.ndarray
+    rows: np.ndarray
+    fixed: FixedSpec
+    notes: tuple[str, ...]
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the covariance parameters, those of the residual last."""
+        return (*(p[2] for r in self.random for p in r.parameters), *self.residual.structure.names)
+
+    @property
+    def parameter_kinds(self) -> tuple[int, ...]:
+        """BOUNDED, POSITIVE or FREE per covariance parameter."""
+        of_random = (BOUNDED if i == j else FREE for r in self.random for i, j, _ in r.parameters)
+        return (*of_random, *self.residual.structure.kinds)
+
+
+def build_problem(
+    formula: str,
+    data: pd.DataFrame,
+    *,
+    outcome: str | None = None,
+    coding: str = "treatment",
+    residual: str | None = None,
+) -> Problem:
+    """Build the matrices of a mixed model.
+
+    Parameters
+    ----------
+    formula : str
+        ``"y ~ treatment*sex + period + (1|subject)"``, or the right side only with ``outcome``.
+    data : pandas.DataFrame
+        Never changed.
+    outcome : str, optional
+        Column of the outcome when the formula has no left side. Without either the Problem has no
+        outcome and serves outcomes given as arrays.
+    coding : str
+        ``treatment`` (first level is the reference) or ``difference`` (sum to zero; the
+        coefficient of a two-level factor is the difference of its levels).
+    residual : str, optional
+        ``"by sex"`` or ``"un(visit | subject)"``; see :mod:`ketastats.problem.residual`.
+
+    Returns
+    -------
+    Problem
+
+    Raises
+    ------
+    FormulaError, DataError
+        One sentence that names the column and the mend.
+    """
+    split = split_formula(formula)
+    name = split.outcome or outcome or ""
+    if split.outcome and outcome and split.outcome != outcome:
+        raise FormulaError(f"the formula names {split.outcome!r} and the outcome is {outcome!r}")
+    if not isinstance(data, pd.DataFrame):
+        raise DataError("the data are not a pandas DataFrame", mend="read them with pandas first")
+    notes: list[str] = []
+    structure = parse_residual(residual)
+    y_all = numeric_outcome(data, name) if name else None
+    keep = _rows_to_keep(data, y_all, predictors(split.fixed), split.random, notes)
+    used = data.iloc[keep]
+    if len(used) == 0:
+        raise DataError(
+            "no row has both an outcome and all predictors", where=name or None,
+            mend="check for empty columns",
+        )  # fmt: skip
+    spec = fixed_spec(split.fixed, used, coding)
+    x_full = spec.learned
+    _check_matrix(x_full, spec)
+    aliasing = find_aliases(x_full, spec.columns)
+    notes += [f"column {a.name} is left out: it equals {a.equals}" for a in aliasing.aliased]
+    random = tuple(_random_design(t, used, notes) for t in split.random)
+    _check_random(random)
+    notes += _slope_notes(used, spec, split.random)
+    if name and len(used) <= TWICE_UP_TO and (twice := int(used.duplicated().sum())):
+        notes.append(f"{twice} rows stand twice, the same in every column: check for copies")
+    design = residual_design(structure, used)
+    y = y_all[keep] if y_all is not None else np.empty(0)
+    if y_all is not None:
+        _check_outcome(y, name, x_full[:, list(aliasing.kept)])
+    return Problem(
+        outcome=name,
+        formula=formula.split("~")[-1].strip(),
+        y=y,
+        x=x_full[:, list(aliasing.kept)],
+        names=tuple(spec.columns[i] for i in aliasing.kept),
+        aliasing=aliasing,
+        random=random,
+        residual=design,
+        block=_blocks([r.group for r in random] + [design.group], len(used)),
+        rows=keep,
+        fixed=spec,
+        notes=tuple(notes),
+    )
+
+
+def numeric_outcome(data: pd.DataFrame, name: str) -> np.ndarray:
+    """Return the outcome as float64 with NaN for missing, shape (rows,)."""
+    column = column_of(data, name)
+    if not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)):
+        raise DataError(
+            f"the outcome {name!r} is not numeric",
+            where=name,
+            mend="convert it first, for example with pandas.to_numeric",
+        )
+    y = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    if np.isinf(y).any():
+        raise DataError(
+            f"the outcome {name!r} has {int(np.isinf(y).sum())} infinite values",
+            where=name,
+            mend="set them to missing or correct them",
+        )
+    return y
+
+
+def _check_outcome(y: np.ndarray, name: str, x: np.ndarray) -> None:
+    if np.ptp(y) == 0:
+        raise DataError(
+            f"the outcome {name!r} is constant ({y[0]:g})", where=name, mend="check the column"
+        )
+    if len(y) <= x.shape[1]:
+        raise DataError(
+            f"{len(y)} rows cannot estimate {x.shape[1]} fixed effects",
+            where=name,
+            mend="simplify the formula",
+        )
+    left = y - x @ np.linalg.lstsq(x, y, rcond=None)[0]
+    if np.abs(left).max() <= 1e-12 * np.abs(y - y.mean()).max():
+        raise DataError(
+            f"the fixed effects fit the outcome {name!r} exactly: nothing is left to estimate a "
+            "variance from",
+            where=name,
+            mend="check the outcome, or simplify the formula",
+        )
+
+
+TWICE_UP_TO = 100_000
+"""Rows up to which copies are looked for."""
+
+
+def _slope_notes(data: pd.DataFrame, spec: FixedSpec, random: Sequence[RandomTerm]) -> list[str]:
+    """Say which whole-number columns are slopes, where a factor may be meant."""
+    grouping = {name for t in random for name in t.group}
+    notes = []
+    for name, _ in spec.covariates:
+        if name in grouping:
+            notes.append(f"{name} is a slope in the fixed part and a group in the random part")
+        elif pd.api.types.is_integer_dtype(data[name]) and 3 <= data[name].nunique() <= 12:
+            notes.append(f"{name} is numeric and fitted as a slope; write C({name}) for a factor")
+    return notes
+
+
+def _check_matrix(x: np.ndarray, spec: FixedSpec) -> None:
+    if x.shape[1] == 0:
+        raise FormulaError(
+            f"the fixed part {spec.text!r} has no column", mend="keep the intercept: write 1 + ..."
+        )
+    bad = ~np.isfinite(x).all(axis=0)
+    if bad.any():
+        name, rows = spec.columns[int(np.argmax(bad))], ~np.isfinite(x[:, bad]).all(axis=1)
+        raise DataError(
+            f"the column {name!r} is not finite in {int(rows.sum())} rows",
+            where=name,
+            mend="check for log(0) or overflow in its formula",
+        )
+
+
+def _check_random(random: Sequence[RandomDesign]) -> None:
+    """Refuse two random terms that are the same up to the names of their groups."""
+    for i, a in enumerate(random):
+        for b in random[:i]:
+            pairs = np.unique(np.stack([a.group, b.group]), axis=1).shape[1]
+            same = pairs == len(np.unique(a.group)) == len(np.unique(b.group))
+            if same and a.z.shape == b.z.shape and np.array_equal(a.z, b.z):
+                raise DataError(
+                    f"the random terms ({b.term.text}) and ({a.term.text}) are the same",
+                    where=a.term.name,
+                    mend="drop one of them",
+                )
+
+
+def _rows_to_keep(
+    data: pd.DataFrame,
+    y: np.ndarray | None,
+    names: Sequence[str],
+    random: Sequence[RandomTerm],
+    notes: list[str],
+) -> np.ndarray:
+    keep = np.ones(len(data), dtype=bool)
+    if y is not None:
+        keep = ~np.isnan(y)
+        if not keep.any():
+            raise DataError("the outcome is missing in every row", mend="check the column name")
+    slopes = [c for t in random for c in t.columns if c != "1"]
+    for name in dict.fromkeys([*names, *slopes]):
+        absent = column_of(data, name).isna().to_numpy() & keep
+        if absent.any():
+            notes.append(f"{int(absent.sum())} rows without {name} are left out")
+            keep &= ~absent
+    if y is not None and (missing := int(np.isnan(y).sum())):
+        notes.insert(0, f"{missing} rows without an outcome are left out")
+    return np.flatnonzero(keep)
+
+
+def _random_design(term: RandomTerm, data: pd.DataFrame, notes: list[str]) -> RandomDesign:
+    codes = np.zeros(len(data), dtype=np.int64)
+    absent = np.zeros(len(data), dtype=bool)
+    labels: list[np.ndarray] = []
+    for name in term.group:
+        column = column_of(data, name)
+        code, levels = pd.factorize(column.astype(object), sort=False)
+        absent |= code < 0
+        codes = codes * (len(levels) + 1) + code
+        labels.append(np.array([str(v) for v in column.astype(object)]))
+    text = np.array([":".join(parts) for parts in zip(*labels, strict=True)])
+    _, first, group = np.unique(codes, return_index=True, return_inverse=True)
+    order = np.argsort(first, kind="stable")  # groups in order of appearance
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    group = rank[group]
+    levels_text = text[first[order]]
+    if absent.any():
+        notes.append(
+            f"{int(absent.sum())} rows belong to no {term.name} and carry no such deviation"
+        )
+        present = np.unique(group[~absent])
+        remap = np.full(len(levels_text), -1)
+        remap[present] = np.arange(len(present))
+        group, levels_text = np.where(absent, -1, remap[group]), levels_text[present]
+    if len(levels_text) < 2:
+        raise DataError(
+            f"the random term ({term.text}) has {len(levels_text)} group",
+            where=term.name,
+            mend="a variance needs at least two groups; drop the term",
+        )
+    if len(levels_text) == len(data) and term.columns == ("1",):
+        raise DataError(
+            f"the random term ({term.text}) has one row per group, like the residual",
+            where=term.name,
+            mend="drop the term",
+        )
+    z, effects = _effects(term, data)
+    z[group < 0] = 0.0
+    return RandomDesign(term, z, effects, group, tuple(str(v) for v in levels_text))
+
+
+def _effects(term: RandomTerm, data: pd.DataFrame) -> tuple[np.ndarray, tuple[str, ...]]:
+    columns, names = [], []
+    for c in term.columns:
+        if c == "1":
+            columns.append(np.ones(len(data)))
+            names.append("1")
+            continue
+        column = column_of(data, c)
+        numeric = pd.api.types.is_numeric_dtype(column) and c not in FACTOR_ROLES
+        if numeric and not pd.api.types.is_bool_dtype(column):
+            columns.append(column.to_numpy(dtype=np.float64))
+            names.append(c)
+            continue
+        category = column.astype("category")
+        levels = [v for v in category.cat.categories if (category == v).any()]
+        for level in levels[1:] if "1" in term.columns else levels:
+            columns.append((category == level).to_numpy(dtype=np.float64))
+            names.append(f"{c}[{level}]")
+    return np.stack(columns, axis=1), tuple(names)
+
+
+def _blocks(groups: Sequence[np.ndarray], n: int) -> np.ndarray:
+    """Return the connected component of every row over all groups, shape (n,)."""
+    heads, tails, offset = [], [], n
+    for group in groups:
+        rows = np.flatnonzero(group >= 0)
+        heads.append(rows)
+        tails.append(offset + group[rows])
+        offset += int(group.max(initial=-1)) + 1
+    i, j = np.concatenate(heads), np.concatenate(tails)
+    graph = coo_array((np.ones(len(i)), (i, j)), shape=(offset, offset))
+    _, label = connected_components(graph, directed=False)
+    return np.unique(label[:n], return_inverse=True)[1]
