@@ -1,0 +1,1 @@
+"""The frequentist school: REML mixed models with small-sample degrees of freedom."""
