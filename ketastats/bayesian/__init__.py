@@ -1,0 +1,1 @@
+"""The Bayesian school: the same formula and estimands, sampled by NUTS in PyMC."""

@@ -1,0 +1,177 @@
+"""``ks.mcmc``: the posterior of one mixed model from a formula and a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ketastats.bayesian.cache import cached_sample
+from ketastats.bayesian.design import StandardDesign, prior_lines, standard_design
+from ketastats.bayesian.posterior import Posterior, stacked
+from ketastats.bayesian.priors import PriorSet, choose_priors
+from ketastats.bayesian.sampling import TARGET_ACCEPT, Draws, Inputs, Settings
+from ketastats.bayesian.summaries import convergence
+from ketastats.core.errors import DataError
+from ketastats.core.random import Purpose, integer_seed
+from ketastats.problem.build import Problem, build_problem
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ketastats.study.model import Scale
+
+SMALLEST = {"draws": 4, "tune": 1, "chains": 1, "thin": 1, "seed": 0}
+"""R-hat splits a chain in two and needs two draws of each half."""
+
+
+def mcmc(
+    formula: str,
+    data: pd.DataFrame,
+    *,
+    priors: Mapping[str, str] | None = None,
+    outcome: str | None = None,
+    scale: Scale | None = None,
+    typical_sd: float | None = None,
+    level: float = 0.95,
+    draws: int = 1000,
+    tune: int = 1000,
+    chains: int = 4,
+    thin: int = 8,
+    target_accept: float = TARGET_ACCEPT,
+    seed: int = 1,
+    draw_cache: Path | None = None,
+    progress: bool = False,
+) -> Posterior:
+    r"""Sample the posterior of a linear mixed model with PyMC and nutpie.
+
+    Parameters
+    ----------
+    formula : str
+        As for :func:`ketastats.lmm`. Random effects are independent: ``(1|subject)``,
+        ``(1|subject:period)``, ``(0+dose|subject)``.
+    data : pandas.DataFrame
+        One row per observation; never changed.
+    priors : mapping of str to str, optional
+        ``effects`` (normal with mean 0), ``intercept`` (normal), ``sd`` (half-normal, exponential
+        or half-t). Every difference between two levels, and every difference of differences, has
+        the prior of the effects, whatever the reference level; a slope has it per SD of its
+        covariate.
+    outcome : str, optional
+        Column of the outcome when the formula is a right side only.
+    scale : Scale, optional
+        The outcome's declared scale, for the priors not given.
+    typical_sd : float, optional
+        SD of the outcome in the literature: the scale of the priors not given. Without it, a sixth
+        of a bounded scale, else the SD of the data (a note says so).
+    level : float
+        Level of the equal-tailed intervals.
+    draws, tune, chains : int
+        Draws kept and tuning steps per chain, and number of chains.
+    thin : int
+        Every thin-th draw is kept, so that kept draws are nearly independent.
+    target_accept : float
+        Nearer to 1 for smaller steps, when there are divergences.
+    seed : int
+        Same seed, same bytes, whatever the number of cores and the state of compile caches.
+    draw_cache : pathlib.Path, optional
+        Folder that keeps draws by everything that decides them; the result is the same with it.
+    progress : bool
+        Show nutpie's progress.
+
+    Returns
+    -------
+    Posterior
+
+    Raises
+    ------
+    FormulaError, DataError, StudyError
+        One sentence that names the column, term or prior and the mend.
+
+    Notes
+    -----
+    .. math:: y \sim N(X \gamma + \sum_k \tau_k z_{k,g(k)} d_k, \sigma^2), \quad z \sim N(0, 1)
+
+    with X in sum-to-zero difference coding.
+
+    Examples
+    --------
+    >>> import ketastats as ks
+    >>> data = ks.load_study("jelen2025").simulate(seed=1, outcome="madrs")
+    >>> post = ks.mcmc("madrs ~ treatment*time + period + (1|subject)", data, typical_sd=10)
+    >>> post.priors["effects"]
+    'normal(0, 10)'
+    """
+    numbers = {"draws": draws, "tune": tune, "chains": chains, "thin": thin, "seed": seed}
+    _check(numbers, {"level": level, "target_accept": target_accept})
+    problem = build_problem(formula, data, outcome=outcome, coding="difference")
+    if not problem.outcome:
+        raise DataError("the formula names no outcome", mend='write "y ~ ..." or pass outcome=')
+    design = standard_design(problem, data)
+    chosen = choose_priors(priors, problem.y, problem.outcome, scale, typical_sd)
+    address = integer_seed(seed, Purpose.SAMPLER, problem.outcome, 0)
+    settings = Settings(draws, tune, chains, thin, address, target_accept)
+    raw = cached_sample(
+        model_inputs(problem, design, chosen), settings, draw_cache, progress=progress
+    )
+    drawn = in_data_units(raw, design)
+    return Posterior(
+        problem=problem,
+        prior_text=_prior_text(problem, design, chosen),
+        level=level,
+        seed=seed,
+        settings=settings,
+        draws=drawn,
+        known=convergence(stacked(drawn)),
+        notes=chosen.notes,
+    )
+
+
+def model_inputs(problem: Problem, design: StandardDesign, priors: PriorSet) -> Inputs:
+    """Return what the sampler needs, in standard units."""
+    q = design.x.shape[1]
+    location, scale = np.zeros(q), np.full(q, priors.effects.parameters[1])
+    if design.intercept >= 0:
+        location[design.intercept], scale[design.intercept] = priors.intercept.parameters
+    return Inputs(
+        y=problem.y,
+        x=design.x,
+        z=design.z,
+        group=tuple(r.group for r in problem.random),
+        levels=tuple(len(r.levels) for r in problem.random),
+        location=location,
+        scale=scale,
+        sd=priors.sd,
+    )
+
+
+def in_data_units(draws: Draws, design: StandardDesign) -> Draws:
+    """Return draws of the problem's own coefficients and SDs."""
+    return Draws(
+        gamma=draws.gamma @ design.back.T,
+        sd=draws.sd / design.z_scale,
+        sigma=draws.sigma,
+        diverging=draws.diverging,
+        energy=draws.energy,
+    )
+
+
+def _prior_text(
+    problem: Problem, design: StandardDesign, priors: PriorSet
+) -> tuple[tuple[str, str], ...]:
+    lines = [(k, v) for k, v in priors.text if k != "intercept" or design.intercept >= 0]
+    return (*lines, *prior_lines(design, problem, priors.effects, priors.sd))
+
+
+def _check(numbers: Mapping[str, int], shares: Mapping[str, float]) -> None:
+    for name, share in shares.items():
+        if not 0 < share < 1:
+            raise DataError(f"{name} = {share} is not between 0 and 1", mend="use 0.95")
+    for name, value in numbers.items():
+        if not isinstance(value, int | np.integer) or value < SMALLEST[name]:
+            raise DataError(
+                f"{name} = {value!r} is not a whole number of at least {SMALLEST[name]}",
+                mend="leave it out for the default",
+            )

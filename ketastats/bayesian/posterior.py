@@ -1,0 +1,308 @@
+"""The posterior of a mixed model: what ``ks.mcmc`` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ketastats.bayesian import summaries
+from ketastats.bayesian.gates import Gate, diagnose_draws, failed_estimands, gates_of
+from ketastats.bayesian.sampling import Draws, Settings
+from ketastats.bayesian.tree import as_datatree, save_datatree
+from ketastats.core.errors import DataError, NotEstimable
+from ketastats.core.random import Purpose, generator
+from ketastats.problem.build import Problem
+from ketastats.problem.estimates import estimates_frame
+from ketastats.problem.questions import as_estimands
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ketastats.study.model import Estimand
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Posterior:
+    """Draws from the posterior of a linear mixed model; made by :func:`mcmc`.
+
+    Attributes
+    ----------
+    problem : Problem
+        The matrices, in difference coding.
+    prior_text : tuple of (str, str)
+        The priors used.
+    level : float
+        Level of the equal-tailed intervals.
+    seed : int
+        As given.
+    settings : Settings
+        Of the sampler.
+    draws : Draws
+        In the units of the data.
+    known : Convergence
+        Of every parameter, in the order of ``parameters``.
+    notes : tuple of str
+        Where the priors come from.
+    """
+
+    problem: Problem
+    prior_text: tuple[tuple[str, str], ...]
+    level: float
+    seed: int
+    settings: Settings
+    draws: Draws
+    known: summaries.Convergence
+    notes: tuple[str, ...]
+
+    @property
+    def priors(self) -> dict[str, str]:
+        """The priors used, as text."""
+        return dict(self.prior_text)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Fixed effects, then the SDs, the residual's last."""
+        return self.problem.names + tuple(f"sd {p}" for p in self.problem.parameters)
+
+    @property
+    def datatree(self) -> Any:
+        """An ArviZ DataTree: posterior, sample_stats, observed_data; no clock times in it."""
+        facts = {
+            "formula": f"{self.problem.outcome} ~ {self.problem.formula}",
+            "priors": "; ".join(f"{k}: {v}" for k, v in self.prior_text),
+            "method": self.settings.method,
+            "seed": str(self.seed),
+        }
+        return as_datatree(self.problem, self.draws, self.settings, facts)
+
+    @property
+    def diagnostics(self) -> dict[str, float]:
+        """Worst R-hat, ESS and MCSE over fixed effects and SDs, divergences, worst E-BFMI."""
+        sd = summaries.moments(stacked(self.draws), self.level).sd
+        return diagnose_draws(self.known, sd, self.draws.diverging, self.draws.energy)
+
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        """Every diagnostic against its threshold; see :mod:`ketastats.bayesian.gates`."""
+        return gates_of(self.diagnostics)
+
+    @property
+    def status(self) -> str:
+        """Ok, or unconverged when a gate fails."""
+        return "ok" if all(g.passed for g in self.gates) else "unconverged"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader should know before using the numbers."""
+        failed = [str(g) for g in self.gates if not g.passed]
+        gate = [
+            f"a gate failed ({'; '.join(failed)}): do not use the numbers; sample longer (tune, "
+            "thin) or, against divergences, raise target_accept"
+        ]
+        return (*self.problem.notes, *self.notes, *(gate if failed else []))
+
+    def contrast(
+        self,
+        contrast: Mapping[str, str] | None = None,
+        *,
+        within: Mapping[str, str] | None = None,
+        weights: Mapping[str, Mapping[str, float]] | None = None,
+        estimands: Sequence[Estimand] | None = None,
+    ) -> pd.DataFrame:
+        """Answer estimands.
+
+        Parameters
+        ----------
+        contrast : mapping of str to str
+            ``{"treatment": "naltrexone - placebo", "time": "day1 - pre"}``: a contrast per named
+            factor; adding ``sex="M - F"`` asks for the interaction.
+        within : mapping of str to str, optional
+            Factors held at one level: ``{"sex": "M"}`` for the effect in men.
+        weights : mapping, optional
+            Weights of the averaged factors, equal by default.
+        estimands : sequence of Estimand, optional
+            Declared estimands instead of the above.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The tidy Estimates table: posterior mean and SD, equal-tailed interval, probability of
+            being above 0. Where a gate fails, of the model or of the estimand's own draws, the
+            status is ``unconverged``, the numbers stand and a note names the gate.
+
+        Raises
+        ------
+        NotEstimable
+            For a factor that the model does not contain.
+
+        Examples
+        --------
+        >>> import ketastats as ks
+        >>> data = ks.load_study("jelen2025").simulate(seed=1, outcome="madrs")
+        >>> post = ks.mcmc("madrs ~ treatment*time + period + (1|subject)", data)
+        >>> row = post.contrast({"treatment": "naltrexone - placebo", "time": "day1 - pre"})
+        >>> row["status"].item()
+        'ok'
+        """
+        asked = as_estimands(self.problem, contrast, within, weights, estimands)
+        return estimates_frame(estimate_rows(self, asked))
+
+    def estimand_draws(self, estimands: Sequence[Estimand]) -> np.ndarray:
+        """Return the draws of estimands, shape (chains, draws, K).
+
+        Raises
+        ------
+        NotEstimable
+            When the data cannot answer one of them.
+        """
+        rows, estimable = self._rows(estimands)
+        for e, fine in zip(estimands, estimable, strict=True):
+            if not fine:
+                raise NotEstimable(
+                    f"the data cannot answer {e.name!r}: {aliases(self.problem)}",
+                    where=f"estimands.{e.name}",
+                    mend="ask for something else or change the formula",
+                )
+        return self.draws.gamma @ rows.T
+
+    def densities(
+        self, estimands: Sequence[Estimand], points: int = 200
+    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Return the posterior density of every estimand that can be answered, for plotting.
+
+        Returns
+        -------
+        dict of str to (numpy.ndarray, numpy.ndarray)
+            By name of the estimand: where, and the density there; each of shape (points,).
+        """
+        _, estimable = self._rows(estimands)
+        asked = [e for e, fine in zip(estimands, estimable, strict=True) if fine]
+        draws = self.estimand_draws(asked)
+        return {
+            e.name: summaries.kernel_density(draws[:, :, k], points) for k, e in enumerate(asked)
+        }
+
+    def predictive(self, n: int = 200, seed: int | None = None) -> np.ndarray:
+        """Draw outcomes anew for the same rows and new people, shape (n, rows).
+
+        They are latent: not rounded and not held to the bounds of the scale.
+
+        Parameters
+        ----------
+        n : int
+            Each from another posterior draw, evenly spaced over all.
+        seed : int, optional
+            That of the sampler by default.
+        """
+        gamma = self.draws.gamma.reshape(-1, self.draws.gamma.shape[-1])
+        if not 1 <= n <= len(gamma):
+            raise DataError(f"n = {n} is not between 1 and the {len(gamma)} posterior draws")
+        pick = np.linspace(0, len(gamma) - 1, n).round().astype(int)
+        rng = generator(
+            self.seed if seed is None else seed, Purpose.RESAMPLING, self.problem.outcome, 0
+        )
+        return summaries.replicate(
+            rng,
+            gamma[pick] @ self.problem.x.T,
+            [(r.z[:, 0], r.group, len(r.levels)) for r in self.problem.random],
+            self.draws.sd.reshape(len(gamma), -1)[pick],
+            self.draws.sigma.ravel()[pick],
+        )
+
+    def summary(self) -> pd.DataFrame:
+        """Return fixed effects and SDs: mean, sd, interval, MCSE, ESS and R-hat."""
+        import pandas as pd
+
+        m = summaries.moments(stacked(self.draws), self.level)
+        columns = {"mean": m.mean, "sd": m.sd, "ci_low": m.low, "ci_high": m.high}
+        columns |= {k: getattr(self.known, k) for k in ("mcse", "ess_bulk", "ess_tail", "r_hat")}
+        return pd.DataFrame(columns, index=pd.Index(self.parameters, name="parameter"))
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the summary as a plain DataFrame."""
+        return self.summary().reset_index()
+
+    def save(self, path: str | Path) -> None:
+        """Write the DataTree as netCDF, whole or not at all; equal draws give equal bytes."""
+        save_datatree(self.datatree, path)
+
+    def _rows(self, estimands: Sequence[Estimand]) -> tuple[np.ndarray, np.ndarray]:
+        return self.problem.aliasing.reduce(self.problem.fixed.rows_for(tuple(estimands)))
+
+    def __str__(self) -> str:
+        p = self.problem
+        lines = [
+            f"Bayesian linear mixed model: {p.outcome} ~ {p.formula}",
+            f"{len(p.y)} rows in {len(np.unique(p.block))} independent blocks; "
+            f"{self.settings.method}; seed {self.seed}",
+            *(f"prior of {k}: {v}" for k, v in self.prior_text),
+            "",
+            self.summary().to_string(float_format=lambda v: f"{v:.4g}"),
+            "",
+            "; ".join(str(g) for g in self.gates),
+        ]
+        lines += [f"warning: {w}" for w in self.warnings]
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        p = self.problem
+        head = f"<p>{escape(p.outcome)} ~ {escape(p.formula)}; {escape(self.settings.method)}</p>"
+        priors = "".join(f"<li>{escape(k)}: {escape(v)}</li>" for k, v in self.prior_text)
+        gates = "; ".join(escape(str(g)) for g in self.gates)
+        notes = "".join(f"<p>warning: {escape(w)}</p>" for w in self.warnings)
+        table = self.summary().to_html(float_format=lambda v: f"{v:.4g}")
+        return f"{head}<p>Priors</p><ul>{priors}</ul>{table}<p>{gates}</p>{notes}"
+
+
+def stacked(draws: Draws) -> np.ndarray:
+    """Return all parameters, shape (chains, draws, q + terms + 1)."""
+    return np.concatenate([draws.gamma, draws.sd, draws.sigma[:, :, None]], axis=2)
+
+
+def aliases(problem: Problem) -> str:
+    """Say which columns the data cannot tell apart."""
+    return "; ".join(f"aliased: {a.name} equals {a.equals}" for a in problem.aliasing.aliased)
+
+
+def estimate_rows(post: Posterior, estimands: Sequence[Estimand]) -> list[dict[str, object]]:
+    """Return one record of Estimates per estimand."""
+    problem = post.problem
+    rows, estimable = problem.aliasing.reduce(problem.fixed.rows_for(tuple(estimands)))
+    draws = post.draws.gamma @ rows.T
+    m, known = summaries.moments(draws, post.level), summaries.convergence(draws)
+    poor = failed_estimands(known)
+    failed = [str(g) for g in post.gates if not g.passed]
+    records = []
+    for k, e in enumerate(estimands):
+        record: dict[str, object] = {
+            "outcome": problem.outcome,
+            "estimand": e.name,
+            "engine": "mcmc",
+            "level": post.level,
+            "method": post.settings.method,
+        }
+        if not estimable[k]:
+            record |= {"status": "not_estimable", "notes": aliases(problem)}
+        else:
+            own = f"R-hat {known.r_hat[k]:.4g}, bulk ESS {known.ess_bulk[k]:.0f}, tail ESS " + (
+                f"{known.ess_tail[k]:.0f} of its own draws"
+            )
+            record |= {
+                "estimate": float(m.mean[k]),
+                "se": float(m.sd[k]),
+                "prob_positive": float(m.positive[k]),
+                "ci_low": float(m.low[k]),
+                "ci_high": float(m.high[k]),
+                "status": "unconverged" if failed or poor[k] else "ok",
+                "notes": "; ".join([*failed, *([own] if poor[k] else [])]),
+            }
+        records.append(record)
+    return records
