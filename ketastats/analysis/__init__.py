@@ -1,0 +1,1 @@
+"""Analysis + data -> Estimates: the one place that picks an engine by name."""

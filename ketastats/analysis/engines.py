@@ -1,0 +1,177 @@
+"""Engines by name: the one plug-in point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ketastats.core.errors import DataError, StudyError
+from ketastats.core.random import Purpose, integer_seed
+from ketastats.study.lookup import suggestion
+from ketastats.study.model import Analysis, Estimand, Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+UserEngine = Callable[["pd.DataFrame", tuple[Estimand, ...]], "pd.DataFrame"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What one analysis says.
+
+    Attributes
+    ----------
+    analysis : Analysis
+    estimates : pandas.DataFrame
+        The Estimates table.
+    details : mapping
+        JSON-ready facts about the fit: rows, subjects, variances, warnings, priors, gates.
+    result : object
+        The engine's own result: MixedModel, Posterior or None.
+    """
+
+    analysis: Analysis
+    estimates: pd.DataFrame
+    details: Mapping[str, Any]
+    result: object
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What engines may use beside data: sampler seed and where draws are cached."""
+
+    study: Study
+    seed: int
+    draw_cache: Path | None
+
+
+def _reml(
+    analysis: Analysis, estimands: tuple[Estimand, ...], data: pd.DataFrame, context: Context
+) -> Answer:
+    from ketastats.frequentist.lmm import lmm
+
+    fit = lmm(
+        analysis.formula, data, outcome=analysis.outcome, ddf=analysis.ddf, level=analysis.level
+    )
+    details = {
+        "rows": len(fit.problem.y),
+        "subjects": _subjects(data, fit.problem.rows),
+        "variances": {k: float(v) for k, v in fit.variance.items()},
+        "warnings": list(fit.warnings),
+        "loglik": fit.loglik,
+        "iterations": int(fit.fit.iterations[0]),
+        "status": fit.status,
+    }
+    return Answer(analysis, fit.contrast(estimands=estimands), details, fit)
+
+
+def _mcmc(
+    analysis: Analysis, estimands: tuple[Estimand, ...], data: pd.DataFrame, context: Context
+) -> Answer:
+    from ketastats.bayesian.mcmc import mcmc
+
+    outcome = context.study.outcome(analysis.outcome)
+    post = mcmc(
+        analysis.formula,
+        data,
+        outcome=analysis.outcome,
+        priors=dict(analysis.priors),
+        scale=outcome.scale,
+        typical_sd=outcome.typical_sd,
+        level=analysis.level,
+        draws=analysis.draws,
+        tune=analysis.tune,
+        chains=analysis.chains,
+        seed=integer_seed(context.seed, Purpose.SAMPLER, analysis.name, 0),
+        draw_cache=context.draw_cache,
+    )
+    details = {
+        "rows": len(post.problem.y),
+        "subjects": _subjects(data, post.problem.rows),
+        "priors": dict(post.priors),
+        "diagnostics": dict(post.diagnostics),
+        "gates": [
+            {"name": g.name, "value": g.value, "threshold": g.threshold, "passed": g.passed}
+            for g in post.gates
+        ],
+        "warnings": list(post.warnings),
+        "status": post.status,
+    }
+    return Answer(analysis, post.contrast(estimands=estimands), details, post)
+
+
+def _subjects(data: pd.DataFrame, rows: np.ndarray) -> int:
+    return int(data.iloc[rows]["subject"].nunique())
+
+
+_BUILT_IN = MappingProxyType({"reml": _reml, "mcmc": _mcmc})
+_REGISTERED: dict[str, UserEngine] = {}
+
+
+def register_engine(name: str, engine: UserEngine) -> None:
+    """Make an engine of your own available to analyses by name.
+
+    Parameters
+    ----------
+    name : str
+        As written in a Study's ``engine = "..."``.
+    engine : callable
+        ``engine(data, estimands) -> DataFrame`` with at least the columns ``estimand`` and
+        ``estimate``; missing columns of the Estimates table are filled.
+
+    Raises
+    ------
+    StudyError
+        When the name belongs to a built-in engine.
+
+    Examples
+    --------
+    >>> import ketastats as ks, pandas as pd
+    >>> def halves(data, estimands):
+    ...     return pd.DataFrame({"estimand": [e.name for e in estimands], "estimate": 0.5})
+    >>> ks.register_engine("halves", halves)
+    """
+    if name in _BUILT_IN:
+        raise StudyError(f"{name!r} is a built-in engine", mend="choose another name")
+    _REGISTERED[name] = engine
+
+
+def run_engine(
+    analysis: Analysis, estimands: tuple[Estimand, ...], data: pd.DataFrame, context: Context
+) -> Answer:
+    """Answer estimands with the engine an analysis names."""
+    if analysis.engine in _BUILT_IN:
+        return _BUILT_IN[analysis.engine](analysis, estimands, data, context)
+    if analysis.engine in _REGISTERED:
+        return _user(analysis, estimands, data)
+    raise StudyError(
+        f"there is no engine {analysis.engine!r}",
+        where=f"analyses.{analysis.name}.engine",
+        mend=suggestion(analysis.engine, [*_BUILT_IN, *_REGISTERED])
+        + " (or register it with ks.register_engine)",
+    )
+
+
+def _user(analysis: Analysis, estimands: tuple[Estimand, ...], data: pd.DataFrame) -> Answer:
+    from ketastats.problem.estimates import COLUMNS, estimates_frame
+
+    frame = _REGISTERED[analysis.engine](data, estimands)
+    for column in ("estimand", "estimate"):
+        if column not in frame:
+            raise DataError(
+                f"the engine {analysis.engine!r} returned no column {column!r}",
+                mend="return estimand and estimate at least",
+            )
+    base = {"outcome": analysis.outcome, "engine": analysis.engine, "status": "ok",
+            "level": analysis.level, "method": analysis.engine}  # fmt: skip
+    records = [
+        base | {k: v for k, v in row.items() if k in COLUMNS}
+        for row in frame.to_dict(orient="records")
+    ]
+    return Answer(analysis, estimates_frame(records), {"status": "ok", "warnings": []}, None)

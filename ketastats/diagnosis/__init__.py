@@ -1,0 +1,1 @@
+"""Many draws -> operating characteristics; what would change a conclusion."""

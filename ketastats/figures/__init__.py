@@ -1,0 +1,1 @@
+"""Frames and arrays -> SVG: drawings that read well in light, in dark and on paper."""

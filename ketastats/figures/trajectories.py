@@ -1,0 +1,253 @@
+"""Individual trajectories in small multiples, with the means of those observed."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ketastats.figures.svg import INK, colours, draw, markers
+from ketastats.study.model import Design, Outcome
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH = 7.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """Measurements joined by a line.
+
+    Attributes
+    ----------
+    x : numpy.ndarray, shape (k,)
+    values : numpy.ndarray, shape (subjects, k)
+        NaN where nothing was recorded.
+    level : str
+        Treatment, which decides the colour.
+    head : str
+        What stands above the run: period, test.
+    ticks : tuple of str
+        Names of the k occasions.
+    """
+
+    x: np.ndarray
+    values: np.ndarray
+    level: str
+    head: str
+    ticks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Panel:
+    """One sequence or arm."""
+
+    title: str
+    runs: tuple[Run, ...]
+
+
+def panels_of(
+    design: Design,
+    outcome: Outcome,
+    frame: pd.DataFrame,
+    factor: str,
+    names: Mapping[str, str],
+) -> list[Panel]:
+    """Arrange a data frame as panels: one per sequence or arm, one run per visit.
+
+    Parameters
+    ----------
+    design : Design
+    outcome : Outcome
+    frame : pandas.DataFrame
+    factor : str
+        ``treatment``, or the factor that gives a parallel arm its colour.
+    names : mapping of str to str
+
+    Returns
+    -------
+    list of Panel
+        Runs without any observation are left out.
+    """
+    outer = [(o.name, o.levels) for o in outcome.occasions[:-1]]
+    if design.kind == "crossover":
+        outer = [("period", tuple(str(k + 1) for k in range(design.n_periods))), *outer]
+    inner = outcome.occasions[-1] if outcome.occasions else None
+    ticks = inner.levels if inner is not None else ("",)
+    panels = []
+    for title, conditions, level_of in _arms(design, factor, names):
+        part = frame
+        for name, level in conditions:
+            part = part[part[name].astype(str) == level]
+        runs, left = [], 0.0
+        for cell in _combinations(outer):
+            rows = part
+            for (name, _), level in zip(outer, cell, strict=True):
+                rows = rows[rows[name].astype(str) == level]
+            matrix = _matrix(rows, outcome.name, None if inner is None else inner.name, ticks)
+            x = left + np.arange(len(ticks), dtype=float)
+            left += len(ticks) + (0.6 if len(ticks) > 2 else 0.4)
+            if len(matrix):
+                head = ", ".join(
+                    f"{n} {v}" if n == "period" else names.get(v, v)
+                    for (n, _), v in zip(outer, cell, strict=True)
+                )
+                runs.append(Run(x, matrix, level_of(cell), head, tuple(ticks)))
+        panels.append(Panel(title, tuple(runs)))
+    return panels
+
+
+def _arms(design: Design, factor: str, names: Mapping[str, str]):  # type: ignore[no-untyped-def]
+    if design.kind == "crossover":
+        for label, treatments in design.sequences:
+            text = " then ".join(names.get(t, t) for t in treatments)
+            yield (
+                f"{label}: {text}",
+                [("sequence", label)],
+                lambda cell, ts=treatments: ts[int(cell[0]) - 1],
+            )
+        return
+    for g in design.groups:
+        level = dict(g.levels).get(factor, "")
+        title = ", ".join(names.get(v, v) for _, v in g.levels)
+        yield title, list(g.levels), lambda cell, v=level: v
+
+
+def _combinations(outer: Sequence[tuple[str, tuple[str, ...]]]) -> list[tuple[str, ...]]:
+    from itertools import product
+
+    return list(product(*(levels for _, levels in outer)))
+
+
+def _matrix(
+    rows: pd.DataFrame, outcome: str, inner: str | None, ticks: Sequence[str]
+) -> np.ndarray:
+    """Return one row per subject and one column per occasion, shape (subjects, k)."""
+    if inner is None:
+        y = rows[outcome].to_numpy(dtype=float, na_value=np.nan)[:, None]
+    else:
+        subjects = rows["subject"].astype(str).to_numpy()
+        order = list(dict.fromkeys(subjects))
+        y = np.full((len(order), len(ticks)), np.nan)
+        at = {s: i for i, s in enumerate(order)}
+        where = {t: j for j, t in enumerate(ticks)}
+        values = rows[outcome].to_numpy(dtype=float, na_value=np.nan)
+        for s, t, v in zip(subjects, rows[inner].astype(str), values, strict=True):
+            y[at[s], where[t]] = v
+    return y[~np.isnan(y).all(axis=1)]
+
+
+def trajectories(
+    panels: Sequence[Panel],
+    *,
+    levels: Sequence[str],
+    names: Mapping[str, str],
+    y_label: str,
+    x_label: str,
+    ident: str,
+    subject: str = "subject",
+) -> str:
+    """Draw the panels.
+
+    Parameters
+    ----------
+    panels : sequence of Panel
+    levels : sequence of str
+        Treatments in declared order.
+    names : mapping of str to str
+    y_label, x_label : str
+    ident : str
+    subject : str
+        What a thin line is.
+
+    Returns
+    -------
+    str
+        SVG.
+    """
+    columns = 2 if len(panels) > 1 else 1
+    lines = -(-len(panels) // columns)
+    colour, marker = colours(levels), markers(levels)
+    used = [v for v in levels if any(r.level == v for p in panels for r in p.runs)]
+
+    def paint(figure: Figure) -> None:
+        from matplotlib.lines import Line2D
+
+        axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        for ax, panel in zip(axes, panels, strict=False):
+            _panel(ax, panel, colour, marker, names)
+        for ax in axes[len(panels) :]:
+            ax.set_visible(False)
+        figure.supylabel(textwrap.fill(y_label, 24 * lines), size=9)
+        figure.supxlabel(x_label, size=9)
+        handles = [
+            Line2D([], [], color=colour[v], marker=marker[v], linewidth=2,
+                   label=f"mean, {names.get(v, v)}")
+            for v in used
+        ]  # fmt: skip
+        handles.append(Line2D([], [], color=INK, alpha=0.4, linewidth=0.8, label=f"one {subject}"))
+        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+
+    return draw(
+        paint,
+        size=(WIDTH, 0.6 + 2.35 * lines),
+        ident=ident,
+        title=f"{y_label}: individual trajectories",
+        desc="; ".join(_in_words(p, names) for p in panels),
+    )
+
+
+def _panel(
+    ax: Axes,
+    panel: Panel,
+    colour: Mapping[str, str],
+    marker: Mapping[str, str],
+    names: Mapping[str, str],
+) -> None:
+    heads = len(panel.runs) > 1
+    ax.set_title(panel.title, pad=18 if heads else 6)
+    ticks, labels = [], []
+    for run in panel.runs:
+        c = colour.get(run.level, INK)
+        for row in run.values:
+            ax.plot(run.x, row, color=c, alpha=0.32, linewidth=0.8,
+                    marker="." if len(run.x) == 1 else None)  # fmt: skip
+        ax.plot(run.x, _means(run.values), color=c, linewidth=2.2, markersize=5,
+                marker=marker.get(run.level, "o"))  # fmt: skip
+        ticks += run.x.tolist()
+        labels += [names.get(t, t) for t in run.ticks]
+        if heads:
+            ax.annotate(
+                run.head, (float(run.x.mean()), 1.0), xycoords=("data", "axes fraction"),
+                xytext=(0, 4), textcoords="offset points", ha="center", size=8.5,
+            )  # fmt: skip
+    long = max((len(t) for t in labels), default=0) > 8
+    ax.set_xticks(ticks, [t.replace(" (", "\n(") for t in labels], size=7.5 if long else 8.5)
+    ax.set_xlim(min(ticks, default=0) - 0.5, max(ticks, default=1) + 0.5)
+    ax.grid(axis="y", color=INK, alpha=0.12, linewidth=0.6)
+
+
+def _means(values: np.ndarray) -> np.ndarray:
+    """Return the mean of each column over those observed, NaN where nobody was."""
+    seen = ~np.isnan(values)
+    total = np.where(seen, values, 0.0).sum(axis=0)
+    return np.divide(total, seen.sum(axis=0), out=np.full(total.shape, np.nan),
+                     where=seen.any(axis=0))  # fmt: skip
+
+
+def _in_words(panel: Panel, names: Mapping[str, str]) -> str:
+    parts = []
+    for run in panel.runs:
+        means = ", ".join(
+            f"{names.get(t, t)} {m:.3g}".strip()
+            for t, m in zip(run.ticks, _means(run.values), strict=True)
+            if np.isfinite(m)
+        )
+        parts.append(f"{run.head} n {len(run.values)}, means {means}".strip())
+    return f"{panel.title}: " + "; ".join(parts)
