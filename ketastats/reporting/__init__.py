@@ -1,0 +1,1 @@
+"""Results -> HTML, JSON, tables and figures; the record that rebuilds them; verify."""

@@ -1,0 +1,237 @@
+"""Everything a report is written from, gathered before the first word is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ketastats.analysis.engines import Answer
+from ketastats.analysis.run import Results
+from ketastats.core.errors import KetastatsError
+from ketastats.study.model import Estimand, Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ketastats.diagnosis.random_part import RandomPartPanel
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Material:
+    """What the sections of a report read.
+
+    Attributes
+    ----------
+    results : Results
+    draws : int
+        Draws behind the operating characteristics; 0 when they were not asked for.
+    seed : int
+        Seed of data, sampler and draws.
+    random_part : tuple of RandomPartPanel
+    choices, left_out : mapping of str to DataFrame
+        By main estimand.
+    adjusted : DataFrame or None
+        p-values adjusted over all primary questions; None when there are none.
+    mcse : mapping of (str, str) to float
+        Monte-Carlo standard error of a posterior mean, by analysis and estimand.
+    omitted : mapping of str to str
+        What could not be computed, and why.
+    environment : mapping
+        Versions and platform.
+    command : str
+        What writes the report again; empty when no command does.
+    rebuildable : bool
+        Whether the folder holds, or names, all that ``verify`` needs.
+    """
+
+    results: Results
+    draws: int
+    seed: int
+    random_part: tuple[RandomPartPanel, ...]
+    choices: Mapping[str, pd.DataFrame]
+    left_out: Mapping[str, pd.DataFrame]
+    adjusted: pd.DataFrame | None
+    mcse: Mapping[tuple[str, str], float]
+    omitted: Mapping[str, str]
+    environment: Mapping[str, Any]
+    command: str
+    rebuildable: bool
+
+    @property
+    def study(self) -> Study:
+        """The Study."""
+        return self.results.study
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the data were drawn from the Study's truth."""
+        return self.results.seed is not None
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Names of factor levels for people."""
+        return dict(self.study.factor_labels)
+
+    def true_value(self, estimand: str) -> float:
+        """Return the true natural value; NaN when the data were not drawn from the truth."""
+        if not self.synthetic:
+            return float("nan")
+        truth = self.results.truth
+        return float(truth.loc[truth["estimand"] == estimand, "natural"].iloc[0])
+
+    def row(self, estimand: str, engine: str) -> pd.Series[Any] | None:
+        """Return the Estimates row of one school.
+
+        From the first analysis that is neither the published type nor completers only.
+        """
+        found = self.answer_for(estimand, engine)
+        if found is None:
+            return None
+        named = found.estimates.assign(analysis=found.analysis.name)
+        return named[named["estimand"] == estimand].iloc[0]
+
+    def answer_for(self, estimand: str, engine: str) -> Answer | None:
+        """Return the answer of one school that :meth:`row` is taken from."""
+        for answer in self.results.answers:
+            a = answer.analysis
+            counts = a.engine == engine and a.role != "published" and not a.completers
+            if counts and estimand in set(answer.estimates["estimand"]):
+                return answer
+        return None
+
+    def answers_of(self, outcome: str, engine: str | None = None) -> list[Answer]:
+        """Return the answers for one outcome, of one engine if given."""
+        return [
+            a
+            for a in self.results.answers
+            if a.analysis.outcome == outcome and engine in (None, a.analysis.engine)
+        ]
+
+    def estimand(self, name: str) -> Estimand:
+        """Return a declared estimand."""
+        return self.study.estimand(name)
+
+    def unit(self, outcome: str) -> str:
+        """Return the unit of an outcome in words."""
+        return self.study.outcome(outcome).scale.unit
+
+
+def gather(
+    results: Results,
+    *,
+    draws: int,
+    seed: int,
+    environment: Mapping[str, Any],
+    command: str,
+    rebuildable: bool = True,
+    progress: Progress | None = None,
+) -> Material:
+    """Run what a report needs beyond the analyses: draws, choices, subjects left out.
+
+    Parameters
+    ----------
+    results : Results
+    draws : int
+        0 leaves the operating characteristics out.
+    seed : int
+    environment : mapping
+    command : str
+    rebuildable : bool
+    progress : callable, optional
+
+    Returns
+    -------
+    Material
+    """
+    from ketastats.diagnosis.choices import method_choices
+    from ketastats.diagnosis.influence import leave_one_out
+    from ketastats.diagnosis.multiplicity import adjusted_p
+
+    say = progress or (lambda _: None)
+    omitted: dict[str, str] = {}
+    panels: tuple[RandomPartPanel, ...] = ()
+    with _noting(omitted, "the random part"):
+        panels = _panels(results, draws, seed, say)
+    choices: dict[str, pd.DataFrame] = {}
+    left_out: dict[str, pd.DataFrame] = {}
+    for e in _main_questions(results):
+        say(f"{results.study.id}: {e.outcome}, other choices and subjects left out")
+        with _noting(omitted, f"{e.label} under other choices"):
+            choices[e.name] = method_choices(results, e.name)
+        with _noting(omitted, f"{e.label} with subjects left out"):
+            left_out[e.name] = leave_one_out(results, e.name)
+    primary = any(
+        a.analysis.engine == "reml" and a.analysis.role == "primary" for a in results.answers
+    )
+    return Material(
+        results=results,
+        draws=draws,
+        seed=seed,
+        random_part=panels,
+        choices=choices,
+        left_out=left_out,
+        adjusted=adjusted_p(results) if primary else None,
+        mcse=monte_carlo_errors(results),
+        omitted=omitted,
+        environment=environment,
+        command=command,
+        rebuildable=rebuildable,
+    )
+
+
+@contextmanager
+def _noting(omitted: dict[str, str], what: str) -> Iterator[None]:
+    """Keep why something could not be computed, for the report to say so."""
+    try:
+        yield
+    except (KetastatsError, np.linalg.LinAlgError) as error:
+        omitted[what] = str(error)
+
+
+def _panels(results: Results, draws: int, seed: int, say: Progress) -> tuple[RandomPartPanel, ...]:
+    from ketastats.diagnosis.random_part import random_part_panels
+
+    study = results.study
+    if draws <= 0 or not any(a.role == "published" for a in study.analyses):
+        return ()
+    say(f"{study.id}: {draws} draws per truth for the random part")
+    return random_part_panels(study, draws=draws, seed=seed)
+
+
+def _main_questions(results: Results) -> list[Estimand]:
+    """Return the main estimand of every outcome for which a primary REML analysis was run."""
+    from ketastats.reporting.questions import main_estimand
+
+    answered = {
+        str(e)
+        for a in results.answers
+        if a.analysis.engine == "reml" and a.analysis.role == "primary"
+        for e in a.estimates["estimand"]
+    }
+    found = [main_estimand(results.study, o) for o in results.study.outcomes]
+    return [e for e in found if e is not None and e.name in answered]
+
+
+def monte_carlo_errors(results: Results) -> dict[tuple[str, str], float]:
+    """Return the Monte-Carlo standard error of every posterior mean, by analysis and estimand."""
+    out: dict[tuple[str, str], float] = {}
+    for answer in results.answers:
+        if answer.analysis.engine != "mcmc" or answer.result is None:
+            continue
+        from ketastats.bayesian.posterior import Posterior
+        from ketastats.bayesian.summaries import convergence
+
+        post = answer.result
+        known = answer.estimates["estimate"].notna()
+        names = [str(e) for e in answer.estimates.loc[known, "estimand"]]
+        if isinstance(post, Posterior) and names:
+            draws = post.estimand_draws([results.study.estimand(e) for e in names])
+            for name, error in zip(names, convergence(draws).mcse, strict=True):
+                out[answer.analysis.name, name] = float(error)
+    return out
