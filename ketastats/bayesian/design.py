@@ -12,7 +12,6 @@ import pandas as pd
 from ketastats.core.errors import FormulaError
 from ketastats.problem.build import Problem, RandomDesign
 from ketastats.problem.fixed import fixed_spec
-from ketastats.problem.rank import find_aliases
 from ketastats.study.priors import Prior
 
 
@@ -68,7 +67,7 @@ def standard_design(problem: Problem, data: pd.DataFrame) -> StandardDesign:
     names = problem.names
     intercept = names.index("Intercept") if "Intercept" in names else -1
     used = data.iloc[problem.rows]
-    _check_fixed(problem, used)
+    _check_fixed(problem)
     shifted = _with_centred_covariates(problem, used)
     parts = [covariate_parts(n, [f for f, _ in problem.fixed.factors]) for n in names]
     x, back, centred = problem.x, np.eye(len(names)), False
@@ -163,24 +162,15 @@ def prior_lines(
     return tuple(lines)
 
 
-def _check_fixed(problem: Problem, used: pd.DataFrame) -> None:
+def _check_fixed(problem: Problem) -> None:
     """Refuse a fixed part that leaves out an intercept or main effect which its terms contain.
 
-    Priors are for an intercept and differences; such a part means one mean per level instead, and
-    difference coding would make it a smaller model.
+    Priors are for an intercept and differences; such a part means one mean per level instead.
     """
-    x, text = problem.x, problem.fixed.text
-    full = fixed_spec(text, used, "treatment")
-    wanted = len(find_aliases(full.matrix(used), full.columns).kept)
-    hidden = False
-    if "Intercept" not in problem.names:
-        ones = np.ones(len(x))
-        fitted = x @ np.linalg.lstsq(x, ones, rcond=None)[0]
-        hidden = bool(np.allclose(fitted, ones, rtol=0, atol=1e-8))
-    if hidden or wanted != len(problem.names):
+    if any(part.every for part in problem.fixed.parts):
         raise FormulaError(
-            f"the fixed part {text!r} leaves out an intercept or a main effect that its other "
-            "terms contain, and priors are for an intercept and differences",
+            f"the fixed part {problem.fixed.text!r} leaves out an intercept or a main effect that "
+            "its other terms contain, and priors are for an intercept and differences",
             mend="write them out, such as a*b for a:b and no 0; every contrast stays the same",
         )
 

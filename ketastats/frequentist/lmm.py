@@ -29,6 +29,7 @@ def lmm(
     outcome: str | None = None,
     residual: str | None = None,
     method: str = "reml",
+    contrasts: str = "treatment",
 ) -> MixedModel:
     """Fit a linear mixed model by REML, with degrees of freedom for small trials.
 
@@ -54,6 +55,10 @@ def lmm(
         ``toeph``.
     method : str
         ``reml`` or ``ml``. Kenward-Roger is defined for REML only.
+    contrasts : str
+        Coding of the factors in ``coefficients``: ``treatment`` (each level against the first) or
+        ``sum`` (each level but the last against the mean of all, as R's contr.sum). Means,
+        contrasts and type III tests are the same with either.
 
     Returns
     -------
@@ -89,7 +94,7 @@ def lmm(
         raise DataError(
             "Kenward-Roger is defined for REML", where="ddf", mend='use ddf="satterthwaite" with ML'
         )
-    problem = build_problem(formula, data, outcome=outcome, residual=residual)
+    problem = build_problem(formula, data, outcome=outcome, residual=residual, coding=contrasts)
     if not problem.outcome:
         raise DataError("the formula names no outcome", mend='write "y ~ ..." or pass outcome=')
     fit = fit_problem(problem, problem.y[None], ml=method == "ml")
@@ -140,6 +145,7 @@ def lmm_many(
     ddf: str = "kenward-roger",
     level: float = 0.95,
     residual: str | None = None,
+    contrasts: str = "treatment",
     estimands: Sequence[Estimand] | None = None,
 ) -> ManyFits:
     """Fit many outcomes over one table; :func:`lmm` is the same code with one.
@@ -152,7 +158,7 @@ def lmm_many(
         Predictors, complete.
     y : numpy.ndarray, shape (B, rows)
         Outcomes in the order of the rows; NaN where missing, each outcome its own rows.
-    ddf, level, residual
+    ddf, level, residual, contrasts
         As in :func:`lmm`.
     estimands : sequence of Estimand, optional
         Questions instead of the coefficients.
@@ -171,7 +177,7 @@ def lmm_many(
     >>> fits.estimate.shape
     (20, 5)
     """
-    problem = build_problem(formula, data, residual=residual)
+    problem = build_problem(formula, data, residual=residual, coding=contrasts)
     y = np.atleast_2d(np.asarray(y, dtype=np.float64))
     if y.shape[1] != len(data):
         raise DataError(

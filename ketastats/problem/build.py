@@ -12,7 +12,8 @@ from scipy.sparse.csgraph import connected_components
 
 from ketastats.core.errors import DataError, FormulaError
 from ketastats.problem.columns import column_of
-from ketastats.problem.fixed import FACTOR_ROLES, FixedSpec, fixed_spec, predictors
+from ketastats.problem.fixed import FixedSpec, fixed_spec, predictors
+from ketastats.problem.inputs import FACTOR_ROLES
 from ketastats.problem.rank import Aliasing, find_aliases
 from ketastats.problem.residual import (
     BOUNDED,
@@ -136,8 +137,9 @@ def build_problem(
         Column of the outcome when the formula has no left side. Without either the Problem has no
         outcome and serves outcomes given as arrays.
     coding : str
-        ``treatment`` (first level is the reference) or ``difference`` (sum to zero; the
-        coefficient of a two-level factor is the difference of its levels).
+        ``treatment`` (first level is the reference), ``sum`` (against the mean of all levels) or
+        ``difference`` (sum to zero; the coefficient of a two-level factor is the difference of its
+        levels).
     residual : str, optional
         ``"by sex"`` or ``"un(visit | subject)"``; see :mod:`ketastats.problem.residual`.
 

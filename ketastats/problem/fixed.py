@@ -1,45 +1,36 @@
-"""The fixed part: design matrix and reference grid, through formulaic."""
+"""The fixed part: design matrix and reference grid. formulaic reads formulas and transforms."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ketastats.core.errors import DataError, FormulaError
+from ketastats.core.errors import DataError
+from ketastats.problem.coding import (
+    CODINGS,
+    Numbers,
+    Part,
+    every_level_parts,
+    full_rank_parts,
+    part_columns,
+)
 from ketastats.problem.columns import column_of
+from ketastats.problem.inputs import (
+    classify,
+    codes_of,
+    learn_transforms,
+    number_columns,
+    plain_name,
+    read_terms,
+)
 from ketastats.study.contrasts import Grid, cell_weights, full_grid
 from ketastats.study.formula import names_in
+from ketastats.study.lookup import suggestion
 from ketastats.study.model import Estimand
-
-FACTOR_ROLES = ("sequence", "period", "treatment", "subject")
-"""Columns that are factors whatever their type: a period coded 1, 2, 3 is not a straight line."""
-
-
-def difference_contrasts(k: int) -> np.ndarray:
-    r"""Return sum-to-zero contrasts in which any two levels differ by one unit of prior scale.
-
-    An orthonormal basis of the contrasts divided by :math:`\sqrt 2`: with independent N(0, s²)
-    coefficients every difference between two levels is N(0, s²), whatever the reference. For two
-    levels the coefficient is the difference itself.
-
-    Returns
-    -------
-    numpy.ndarray, shape (k, k - 1)
-
-    Examples
-    --------
-    >>> difference_contrasts(2).ravel().round(12).tolist()
-    [-0.5, 0.5]
-    """
-    helmert = np.zeros((k, k - 1))
-    for j in range(1, k):
-        helmert[:j, j - 1] = -1.0
-        helmert[j, j - 1] = j
-        helmert[:, j - 1] /= np.sqrt(j * (j + 1.0))
-    return helmert / np.sqrt(2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +69,23 @@ class FixedSpec:
         Categorical columns and their levels as text.
     covariates : tuple of (str, float)
         Numeric columns and their means over the rows.
+    coding : str
+        Contrasts of the factors: treatment, sum or difference.
+    terms : tuple of tuple of str
+        Factors and numbers of every term; the intercept has none.
+    parts : tuple of Part
+        Blocks of columns of the full matrix.
+    term_of : tuple of int
+        Term of every column of the full matrix.
     columns : tuple of str
         Names of the columns of the full matrix.
-    spec : object
-        formulaic's ModelSpec with learned state.
-    frame : pandas.DataFrame
-        The columns it was learned on: text categories and floats.
+    transforms : object
+        formulaic's ModelSpec of transformed numbers (``log(dose)``, ``poly(dose, 2)``) with what
+        it learned; None without any.
+    codes : mapping of str to numpy.ndarray of int, shape (rows,)
+        Levels of the rows it was learned on.
+    numbers : mapping of str to (numpy.ndarray of shape (rows, k), names)
+        Numbers of those rows.
     learned : numpy.ndarray, shape (rows, columns)
         The full matrix on those rows.
     """
@@ -92,64 +94,67 @@ class FixedSpec:
     variables: tuple[str, ...]
     factors: tuple[tuple[str, tuple[str, ...]], ...]
     covariates: tuple[tuple[str, float], ...]
+    coding: str
+    terms: tuple[tuple[str, ...], ...]
+    parts: tuple[Part, ...]
+    term_of: tuple[int, ...]
     columns: tuple[str, ...]
-    spec: Any
-    frame: pd.DataFrame
+    transforms: Any
+    codes: Mapping[str, np.ndarray]
+    numbers: Numbers
     learned: np.ndarray
 
     def matrix(self, data: pd.DataFrame) -> np.ndarray:
-        """Return the full matrix on rows of a table, shape (rows, columns)."""
-        return self._build(_prepare(data, self.factors, self.covariates))
+        """Return the full matrix on rows of a table, shape (rows, columns).
 
-    def _build(self, frame: pd.DataFrame) -> np.ndarray:
-        if not self.columns:
-            return np.empty((len(frame), 0))
-        with np.errstate(all="ignore"):  # log(0) is named by the check of the finished matrix
-            matrix = self.spec.get_model_matrix(frame, context=_context())
-        return np.asarray(matrix, dtype=np.float64)
+        Raises
+        ------
+        DataError
+            For a missing column or a level the model has not seen.
+        """
+        codes = {name: codes_of(data, name, levels) for name, levels in self.factors}
+        values = {
+            name: column_of(data, name).to_numpy(dtype=np.float64, na_value=np.nan)
+            for name, _ in self.covariates
+        }
+        return self._build(codes, values, len(data))
+
+    def _build(
+        self, codes: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray], rows: int
+    ) -> np.ndarray:
+        numbers = number_columns(self.terms, values, self.transforms)
+        return assemble(self.parts, codes, numbers, dict(self.factors), self.coding, rows)[0]
 
     def every_level(self) -> tuple[np.ndarray, tuple[TermColumns, ...]]:
         """Return the matrix with a column for every level of every term, and its terms."""
-        from formulaic import Formula
-
-        full = Formula(list(self.spec.formula)).get_model_matrix(
-            self.frame, context=_context(), na_action="ignore", ensure_full_rank=False
-        )
         factors = dict(self.factors)
-        kept = {_term_name(t): s for t, s in self.spec.term_slices.items()}
-        terms = []
-        for term, where in full.model_spec.term_slices.items():
-            parts = [_plain_factor(f.expr) for f in term.factors if f.expr != "1"]
-            name = _term_name(term)
-            terms.append(
-                TermColumns(
-                    name,
-                    frozenset(p for p in parts if p in factors),
-                    frozenset(p for p in parts if p not in factors),
-                    tuple(range(where.start, where.stop)),
-                    frozenset(range(kept[name].start, kept[name].stop)),
-                )
+        parts = every_level_parts(self.terms, frozenset(factors))
+        matrix, _, term_of = assemble(
+            parts, self.codes, self.numbers, factors, self.coding, len(self.learned)
+        )
+        terms = tuple(
+            TermColumns(
+                ":".join(term) or "1",
+                frozenset(p for p in term if p in factors),
+                frozenset(p for p in term if p not in factors),
+                tuple(np.flatnonzero(np.array(term_of) == i).tolist()),
+                frozenset(np.flatnonzero(np.array(self.term_of) == i).tolist()),
             )
-        return np.asarray(full, dtype=np.float64), tuple(terms)
+            for i, term in enumerate(self.terms)
+        )
+        return matrix, terms
 
     def grid(self) -> tuple[Grid, np.ndarray]:
         """Return the reference grid and its matrix: all levels, covariates at their means."""
         return full_grid(self.factors), self.grid_matrix(dict(self.covariates))
 
-    def grid_matrix(self, covariates: dict[str, float]) -> np.ndarray:
+    def grid_matrix(self, covariates: Mapping[str, float]) -> np.ndarray:
         """Return the matrix of the grid with covariates at given values, (cells, columns)."""
         grid = full_grid(self.factors)
-        codes = np.array(grid.codes, dtype=int).reshape(len(grid.codes), -1)
-        frame = pd.DataFrame(
-            {
-                name: pd.Categorical.from_codes(codes[:, i].astype(int), pd.Index(levels))
-                for i, (name, levels) in enumerate(self.factors)
-            },
-            index=range(len(grid.codes)),
-        )
-        for name, value in covariates.items():
-            frame[name] = value
-        return self._build(frame)
+        cells = np.array(grid.codes, dtype=int).reshape(len(grid.codes), -1)
+        codes = {name: cells[:, i] for i, (name, _) in enumerate(self.factors)}
+        values = {name: np.full(len(cells), float(v)) for name, v in covariates.items()}
+        return self._build(codes, values, len(cells))
 
     def rows_for(self, estimands: tuple[Estimand, ...]) -> np.ndarray:
         """Return one coefficient row per estimand, shape (estimands, all columns)."""
@@ -157,6 +162,26 @@ class FixedSpec:
         return np.array([cell_weights(e, grid) @ matrix for e in estimands]).reshape(
             len(estimands), matrix.shape[1]
         )
+
+
+def assemble(
+    parts: Sequence[Part],
+    codes: Mapping[str, np.ndarray],
+    numbers: Numbers,
+    levels: Mapping[str, Sequence[str]],
+    coding: str,
+    rows: int,
+) -> tuple[np.ndarray, tuple[str, ...], tuple[int, ...]]:
+    """Return the columns of all parts, their names, and the term of each."""
+    blocks = [np.empty((rows, 0))]
+    names: list[str] = []
+    terms: list[int] = []
+    for part in parts:
+        block, labels = part_columns(part, codes, numbers, levels, coding, rows)
+        blocks.append(block)
+        names += labels
+        terms += [part.term] * len(labels)
+    return np.hstack(blocks), tuple(names), tuple(terms)
 
 
 def predictors(text: str) -> tuple[str, ...]:
@@ -167,129 +192,41 @@ def predictors(text: str) -> tuple[str, ...]:
 def fixed_spec(text: str, data: pd.DataFrame, coding: str = "treatment") -> FixedSpec:
     """Learn the fixed part on a table.
 
+    Parameters
+    ----------
+    text : str
+    data : pandas.DataFrame
+        Rows without missing predictors.
+    coding : str
+        ``treatment``, ``sum`` or ``difference``.
+
     Raises
     ------
     FormulaError, DataError
     """
-    from formulaic import Formula
-    from formulaic.errors import FormulaicError
-
-    try:
-        terms = list(Formula(text))
-    except FormulaicError as error:
-        raise FormulaError(f"cannot read the fixed part {text!r}") from error
+    if coding not in CODINGS:
+        raise DataError(f"there are no contrasts {coding!r}", mend=suggestion(coding, CODINGS))
+    written, forced = read_terms(text)
     variables = predictors(text)
-    forced = {f.expr[2:-1].strip() for t in terms for f in t.factors if _is_plain_c(f.expr)}
-    factors, covariates = _classify(variables, forced, data)
-    frame = _prepare(data, factors, covariates)
-    levels = {name: len(ls) for name, ls in factors}
-    formula = Formula([_recode(t, levels, coding) for t in terms])
-    try:
-        with np.errstate(all="ignore"):
-            matrix = formula.get_model_matrix(
-                frame, context=_context(levels.values()), na_action="ignore"
-            )
-    except FormulaicError as error:
-        raise FormulaError(f"cannot build {text!r} on the data ({error})") from error
-    raw = tuple(str(c) for c in matrix.columns)
+    factors, codes, covariates, values = classify(variables, forced, data)
+    terms = tuple(tuple(plain_name(p) for p in term) for term in written)
+    levels = dict(factors)
+    transforms = learn_transforms(terms, frozenset(levels), values, text)
+    numbers = number_columns(terms, values, transforms)
+    parts = full_rank_parts(terms, frozenset(levels))
+    learned, names, term_of = assemble(parts, codes, numbers, levels, coding, len(data))
     return FixedSpec(
         text=text,
         variables=variables,
         factors=factors,
         covariates=covariates,
-        columns=tuple(_plain_name(c, levels) for c in raw),
-        spec=matrix.model_spec,
-        frame=frame,
-        learned=np.asarray(matrix, dtype=np.float64).reshape(len(frame), len(raw)),
+        coding=coding,
+        terms=terms,
+        parts=parts,
+        term_of=term_of,
+        columns=names,
+        transforms=transforms,
+        codes=codes,
+        numbers=numbers,
+        learned=learned,
     )
-
-
-def _is_plain_c(expr: str) -> bool:
-    return expr.startswith("C(") and expr.endswith(")") and expr[2:-1].strip().isidentifier()
-
-
-def _classify(
-    variables: tuple[str, ...], forced: set[str], data: pd.DataFrame
-) -> tuple[tuple[tuple[str, tuple[str, ...]], ...], tuple[tuple[str, float], ...]]:
-    factors, covariates = [], []
-    for name in variables:
-        column = column_of(data, name)
-        numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-        if numeric and name not in forced and name not in FACTOR_ROLES:
-            values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-            if np.isinf(values).any():
-                raise DataError(f"the column {name!r} has infinite values", where=name)
-            covariates.append(
-                (name, float(np.nanmean(values)) if np.isfinite(values).any() else 0.0)
-            )
-            continue
-        category = column.astype("category")
-        present = category.cat.remove_unused_categories().cat.categories
-        if len(present) < 2:
-            only = f" ({present[0]})" if len(present) else ""
-            raise DataError(
-                f"the factor {name!r} has only one level{only} in the rows used",
-                where=name,
-                mend="leave it out of the formula",
-            )
-        factors.append((name, tuple(str(v) for v in present)))
-    return tuple(factors), tuple(covariates)
-
-
-def _prepare(
-    data: pd.DataFrame,
-    factors: tuple[tuple[str, tuple[str, ...]], ...],
-    covariates: tuple[tuple[str, float], ...],
-) -> pd.DataFrame:
-    """Return a new frame of the needed columns: text categories and floats."""
-    out: dict[str, Any] = {}
-    for name, levels in factors:
-        column = data[name]
-        text = [None if pd.isna(v) else str(v) for v in column]
-        out[name] = pd.Categorical(text, categories=list(levels))
-    for name, _ in covariates:
-        out[name] = data[name].to_numpy(dtype=np.float64, na_value=np.nan)
-    return pd.DataFrame(out, index=range(len(data)))
-
-
-def _recode(term: Any, levels: dict[str, int], coding: str) -> Any:
-    """Return a formulaic term whose categorical factors use the wanted contrasts."""
-    from formulaic.parser.types import Factor, Term
-
-    new = []
-    for f in term.factors:
-        name = f.expr[2:-1].strip() if _is_plain_c(f.expr) else f.expr
-        if name not in levels:
-            new.append(f)
-        elif coding == "difference":
-            new.append(Factor(f"C({name}, difference_{levels[name]})", eval_method="python"))
-        else:
-            new.append(Factor(name, eval_method="lookup"))
-    return Term(new)
-
-
-def _context(sizes: Any = range(2, 41)) -> dict[str, Any]:
-    """Return what a formula may call, and the difference contrasts by number of levels."""
-    from formulaic.transforms.contrasts import CustomContrasts
-
-    allowed: dict[str, Any] = {"log": np.log, "exp": np.exp, "sqrt": np.sqrt}
-    for k in set(sizes):
-        names = [str(j + 1) for j in range(k - 1)]
-        allowed[f"difference_{k}"] = CustomContrasts(difference_contrasts(k), names=names)
-    return allowed
-
-
-def _plain_factor(expr: str) -> str:
-    """``C(sex, difference_2)`` -> ``sex``."""
-    return expr[2:-1].split(",")[0].strip() if expr.startswith("C(") else expr
-
-
-def _term_name(term: Any) -> str:
-    return ":".join(_plain_factor(f.expr) for f in term.factors)
-
-
-def _plain_name(column: str, levels: dict[str, int]) -> str:
-    """``C(sex, difference_2)[1]`` -> ``sex[1]``."""
-    for name, k in levels.items():
-        column = column.replace(f"C({name}, difference_{k})", name)
-    return column
