@@ -276,15 +276,18 @@ class MixedModel:
             )
         if np.linalg.matrix_rank(rows) < len(rows):
             raise NotEstimable("the rows are linearly dependent", mend="drop the redundant ones")
-        return self._f(rows)
+        return self._fs([rows])[0]
 
-    def _f(self, rows: np.ndarray) -> small_sample.FTest:
+    def _fs(self, hypotheses: Sequence[np.ndarray]) -> list[small_sample.FTest]:
         if self.ddf == "satterthwaite":
-            return small_sample.satterthwaite_f(self.fit, rows)
+            return [small_sample.satterthwaite_f(self.fit, rows) for rows in hypotheses]
         if self.ddf.startswith("kenward-roger"):
-            return small_sample.kenward_roger_f(self.fit, rows, self.ddf)
-        df = contrast_table(self.problem, self.fit, rows, self.ddf, self.level).df.min()
-        return small_sample.wald_f(self.fit, rows, float(df))
+            return small_sample.kenward_roger_fs(self.fit, hypotheses, self.ddf)
+        dfs = [self._contrasts(rows).df.min() for rows in hypotheses]
+        return [
+            small_sample.wald_f(self.fit, rows, float(df))
+            for rows, df in zip(hypotheses, dfs, strict=True)
+        ]
 
     def compare(self, other: MixedModel) -> LikelihoodRatio:
         """Compare with a nested model by likelihood ratio; see :func:`.comparison.compare`."""
@@ -394,13 +397,13 @@ class MixedModel:
         kinds = {1: type1_rows, 2: type2_rows, 3: type3_rows}
         if type not in kinds:
             raise NotEstimable(f"there is no anova of type {type}", mend="use 1, 2 or 3")
-        records, index = [], []
-        for term, matrix in kinds[type](self.problem):
-            f = self._f(matrix)
-            records.append((f.num_df, float(f.den_df[0]), float(f.f[0]), float(f.p[0])))
-            index.append(term)
-        frame = pd.DataFrame(records, columns=["num_df", "den_df", "F", "p"])
-        frame.index = pd.Index(index, name="term")
+        asked = kinds[type](self.problem)
+        tests = self._fs([rows for _, rows in asked])
+        frame = pd.DataFrame(
+            [(f.num_df, float(f.den_df[0]), float(f.f[0]), float(f.p[0])) for f in tests],
+            columns=["num_df", "den_df", "F", "p"],
+            index=pd.Index([term for term, _ in asked], name="term"),
+        )
         frame.attrs["ddf"] = self.ddf
         frame.columns.name = f"type {type}, {self.ddf}"
         return frame

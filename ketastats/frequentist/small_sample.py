@@ -8,6 +8,7 @@ left out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -214,26 +215,37 @@ def _one_df(
 
 
 def kenward_roger_f(fit: RemlFit, rows: np.ndarray, method: str = "kenward-roger") -> FTest:
-    """Test several contrasts jointly (Kenward & Roger 1997, section 3).
+    """Test several contrasts jointly; see :func:`kenward_roger_fs`."""
+    return kenward_roger_fs(fit, [rows], method)[0]
+
+
+def kenward_roger_fs(fit: RemlFit, hypotheses: Sequence[np.ndarray], method: str) -> list[FTest]:
+    """Test several hypotheses, each of several contrasts (Kenward & Roger 1997, section 3).
 
     Parameters
     ----------
     fit : RemlFit
-    rows : numpy.ndarray, shape (l, q)
+    hypotheses : sequence of numpy.ndarray, each of shape (l, q)
         Linearly independent contrasts.
+    method : str
     """
-    at, ell = fit.at, len(rows)
     w, curved = kenward_roger_parts(fit, method)
     adjusted = kenward_roger_covariance(fit, w, curved=curved)
+    return [_kenward_roger_f(fit, rows, w, adjusted) for rows in hypotheses]
+
+
+def _kenward_roger_f(fit: RemlFit, rows: np.ndarray, w: np.ndarray, adjusted: np.ndarray) -> FTest:
+    at, ell = fit.at, len(rows)
     middle = np.linalg.inv(rows @ at.phi @ rows.T)
     theta_phi = rows.T @ middle @ rows @ at.phi  # Theta Phi, (B, q, q)
     tpp = theta_phi[:, None] @ at.p @ at.phi[:, None]
+    b, r = w.shape[:2]
     trace = np.einsum("brii->br", tpp)
-    a1 = np.einsum("brs,br,bs->b", w, trace, trace)
-    a2 = np.einsum("brs,brij,bsji->b", w, tpp, tpp, optimize=True)
+    a1 = ((trace[:, None] @ w)[:, 0] * trace).sum(axis=1)
+    products = tpp.reshape(b, r, -1) @ tpp.transpose(0, 3, 2, 1).reshape(b, -1, r)
+    a2 = (w * products).sum(axis=(1, 2))  # sum W_rs tr(T_r T_s)
     scale, df = kenward_roger_scale(a1, a2, ell)
-    d = fit.beta @ rows.T
-    f = np.einsum("bi,bij,bj->b", d, np.linalg.inv(rows @ adjusted @ rows.T), d) / ell
+    f = _wald(fit.beta @ rows.T, rows @ adjusted @ rows.T) / ell
     return FTest(ell, df, scale * f, f_sf(scale * f, ell, df))
 
 
@@ -261,8 +273,8 @@ def satterthwaite_f(fit: RemlFit, rows: np.ndarray) -> FTest:
     covariance = rows @ at.phi @ rows.T
     values, vectors = np.linalg.eigh(covariance)
     lp = (vectors.transpose(0, 2, 1) @ rows) @ at.phi
-    g = np.einsum("bki,brij,bkj->bkr", lp, at.p, lp, optimize=True)
-    spread = np.einsum("bkr,brs,bks->bk", g, w, g, optimize=True)
+    g = ((lp[:, None] @ at.p) * lp[:, None]).sum(axis=-1).transpose(0, 2, 1)  # (B, l, R)
+    spread = ((g @ w) * g).sum(axis=-1)
     nu = 2 * values**2 / spread
     d = np.einsum("bij,bi->bj", vectors, fit.beta @ rows.T)
     f = (d**2 / values).sum(axis=1) / ell
@@ -275,10 +287,14 @@ def satterthwaite_f(fit: RemlFit, rows: np.ndarray) -> FTest:
 
 def wald_f(fit: RemlFit, rows: np.ndarray, df: float) -> FTest:
     """Test several contrasts jointly with given denominator df."""
-    d = fit.beta @ rows.T
-    f = np.einsum("bi,bij,bj->b", d, np.linalg.inv(rows @ fit.at.phi @ rows.T), d) / len(rows)
+    f = _wald(fit.beta @ rows.T, rows @ fit.at.phi @ rows.T) / len(rows)
     den = np.full(len(f), min(df, 1e12))
     return FTest(len(rows), den, f, f_sf(f, len(rows), den))
+
+
+def _wald(d: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Return d' C^-1 d, shape (B,)."""
+    return (d * np.linalg.solve(covariance, d[:, :, None])[:, :, 0]).sum(axis=1)
 
 
 def f_sf(f: np.ndarray, num_df: int, den_df: np.ndarray) -> np.ndarray:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -173,14 +174,14 @@ def build_problem(
     _check_matrix(x_full, spec)
     aliasing = find_aliases(x_full, spec.columns)
     notes += [f"column {a.name} is left out: it equals {a.equals}" for a in aliasing.aliased]
-    random = tuple(_random_design(t, used, notes) for t in split.random)
+    factorised = cache(lambda name: _codes_and_labels(used, name))
+    random = tuple(_random_design(t, used, factorised, notes) for t in split.random)
     _check_random(random)
     notes += _slope_notes(used, spec, split.random)
-    if name and len(used) <= TWICE_UP_TO and (twice := int(used.duplicated().sum())):
-        notes.append(f"{twice} rows stand twice, the same in every column: check for copies")
     design = residual_design(structure, used)
     y = y_all[keep] if y_all is not None else np.empty(0)
     if y_all is not None:
+        notes += _copies(used, np.column_stack([x_full, y, *(r.group for r in random)]))
         _check_outcome(y, name, x_full[:, list(aliasing.kept)])
     return Problem(
         outcome=name,
@@ -242,6 +243,14 @@ TWICE_UP_TO = 100_000
 """Rows up to which copies are looked for."""
 
 
+def _copies(used: pd.DataFrame, numbers: np.ndarray) -> list[str]:
+    """Say how many rows are copies; only where they are alike in all that the model sees."""
+    if len(used) > TWICE_UP_TO or len(np.unique(numbers, axis=0)) == len(used):
+        return []
+    twice = int(used.duplicated().sum())
+    return [f"{twice} rows stand twice, the same in every column: check for copies"] * (twice > 0)
+
+
 def _slope_notes(data: pd.DataFrame, spec: FixedSpec, random: Sequence[RandomTerm]) -> list[str]:
     """Say which whole-number columns are slopes, where a factor may be meant."""
     grouping = {name for t in random for name in t.group}
@@ -273,7 +282,7 @@ def _check_random(random: Sequence[RandomDesign]) -> None:
     """Refuse two random terms that are the same up to the names of their groups."""
     for i, a in enumerate(random):
         for b in random[:i]:
-            pairs = np.unique(np.stack([a.group, b.group]), axis=1).shape[1]
+            pairs = len(np.unique(a.group * (len(b.levels) + 1) + b.group))
             same = pairs == len(np.unique(a.group)) == len(np.unique(b.group))
             if same and a.z.shape == b.z.shape and np.array_equal(a.z, b.z):
                 raise DataError(
@@ -306,23 +315,22 @@ def _rows_to_keep(
     return np.flatnonzero(keep)
 
 
-def _random_design(term: RandomTerm, data: pd.DataFrame, notes: list[str]) -> RandomDesign:
+def _random_design(
+    term: RandomTerm, data: pd.DataFrame, factorised: Factorised, notes: list[str]
+) -> RandomDesign:
     codes = np.zeros(len(data), dtype=np.int64)
     absent = np.zeros(len(data), dtype=bool)
-    labels: list[np.ndarray] = []
-    for name in term.group:
-        column = column_of(data, name)
-        code, levels = pd.factorize(column.astype(object), sort=False)
+    grouping = [factorised(name) for name in term.group]
+    for code, levels in grouping:
         absent |= code < 0
         codes = codes * (len(levels) + 1) + code
-        labels.append(np.array([str(v) for v in column.astype(object)]))
-    text = np.array([":".join(parts) for parts in zip(*labels, strict=True)])
     _, first, group = np.unique(codes, return_index=True, return_inverse=True)
     order = np.argsort(first, kind="stable")  # groups in order of appearance
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     group = rank[group]
-    levels_text = text[first[order]]
+    named = [levels[code[first[order]]] for code, levels in grouping]
+    levels_text = np.array([":".join(parts) for parts in zip(*named, strict=True)])
     if absent.any():
         notes.append(
             f"{int(absent.sum())} rows belong to no {term.name} and carry no such deviation"
@@ -346,6 +354,15 @@ def _random_design(term: RandomTerm, data: pd.DataFrame, notes: list[str]) -> Ra
     z, effects = _effects(term, data)
     z[group < 0] = 0.0
     return RandomDesign(term, z, effects, group, tuple(str(v) for v in levels_text))
+
+
+Factorised = Callable[[str], tuple[np.ndarray, np.ndarray]]
+"""Codes of a column, -1 where missing, and its levels as text."""
+
+
+def _codes_and_labels(data: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray]:
+    codes, levels = pd.factorize(column_of(data, name), sort=False)
+    return codes, np.array([*(str(v) for v in levels), "nan"])  # code -1 finds the last
 
 
 def _effects(term: RandomTerm, data: pd.DataFrame) -> tuple[np.ndarray, tuple[str, ...]]:

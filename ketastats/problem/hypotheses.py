@@ -59,8 +59,9 @@ def _row_space(a: np.ndarray) -> np.ndarray:
 
 def _confined(span: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Return an orthonormal basis of the part of a row space that is zero outside some columns."""
-    outside = np.setdiff1d(np.arange(span.shape[1]), columns)
-    if not len(outside):
+    outside = np.ones(span.shape[1], dtype=bool)
+    outside[columns] = False
+    if not outside.any():
         return span
     left, values, _ = np.linalg.svd(span[:, outside], full_matrices=True)
     rank = int((values > TOLERANCE).sum())

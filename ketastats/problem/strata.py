@@ -161,7 +161,7 @@ def _prettiest(name: str, unit: np.ndarray, units: Units) -> str:
 def _codes(column: pd.Series) -> np.ndarray:
     import pandas as pd
 
-    return np.asarray(pd.factorize(column.astype(object))[0], dtype=np.int64)
+    return np.asarray(pd.factorize(column)[0], dtype=np.int64)
 
 
 def _key(group: np.ndarray) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ketastats.core.errors import FormulaError, nearest
 
@@ -286,6 +287,7 @@ def _check_degree(node: ast.Call, text: str) -> None:
         )
 
 
+@lru_cache(maxsize=256)
 def names_in(fixed: str) -> tuple[str, ...]:
     """Return the column names a checked fixed part uses, in order of appearance.
 
