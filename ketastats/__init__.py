@@ -23,6 +23,7 @@ _HOME = {
     "randomisation_test": "ketastats.frequentist.randomisation",
     "binary_tests": "ketastats.frequentist.binary",
     "baseline_split": "ketastats.frequentist.baseline",
+    "add_carry_over": "ketastats.frequentist.carry_over",
     "mcmc": "ketastats.bayesian.mcmc",
     "analyse": "ketastats.analysis.run",
     "completers": "ketastats.analysis.run",
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     )
     from ketastats.frequentist.baseline import baseline_split
     from ketastats.frequentist.binary import binary_tests
+    from ketastats.frequentist.carry_over import add_carry_over
     from ketastats.frequentist.classical import first_period_only, hills_armitage, paired_t
     from ketastats.frequentist.lmm import lmm, lmm_many
     from ketastats.frequentist.randomisation import randomisation_test
@@ -74,6 +76,7 @@ __all__ = [
     "NotEstimable",
     "OutputError",
     "StudyError",
+    "add_carry_over",
     "analyse",
     "baseline_split",
     "binary_tests",

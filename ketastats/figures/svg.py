@@ -11,8 +11,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ketastats.core.errors import DataError
+from ketastats.core.files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -77,6 +82,49 @@ _ID = re.compile(r' id="([^"]*)"')
 _REFERENCE = re.compile(r'(?<=href="#)[^"]+|(?<=url\(#)[^)]+')
 _GEOMETRY = re.compile(r' (?:d|x|y|points)="[^"]*"')
 _LONG = re.compile(r"-?\d+\.\d{3,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A figure as SVG text; notebooks show it, :meth:`save` writes it.
+
+    Attributes
+    ----------
+    svg : str
+        One ``<svg>`` element.
+    title : str
+    """
+
+    svg: str
+    title: str
+
+    def save(self, path: str | Path) -> Path:
+        """Write the figure to a file that ends in ``.svg``; an older one is replaced whole.
+
+        Raises
+        ------
+        DataError
+            For another ending.
+        OutputError
+            When the file cannot be written.
+        """
+        target = Path(path)
+        if target.suffix.lower() != ".svg":
+            raise DataError(
+                f"a figure is saved as SVG, not as {target.suffix or 'a file without ending'}",
+                where=str(target),
+                mend="end the name in .svg",
+            )
+        write_text(target, '<?xml version="1.0" encoding="UTF-8"?>\n' + self.svg)
+        return target
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+    def __str__(self) -> str:
+        return f"{self.title} (SVG; shown in a notebook, written by .save(path))"
+
+    __repr__ = __str__
 
 
 def draw(

@@ -59,6 +59,6 @@ def standardised(fit: RemlFit, spread: Spread, estimate: float, se: float) -> tu
     """
     s2 = spread.variance
     d = estimate / np.sqrt(s2)
-    w = parameter_covariance(fit, "observed")[0]
+    w = parameter_covariance(fit, "observed", "leave out")[0]
     var_s2 = float(spread.gradient @ w @ spread.gradient)
     return float(d), float(np.sqrt(se**2 / s2 + d**2 * var_s2 / (4 * s2**2)))

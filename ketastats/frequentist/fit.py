@@ -118,6 +118,7 @@ def contrast_table(
     ddf: str,
     level: float,
     present: np.ndarray | None = None,
+    at_boundary: str | None = None,
 ) -> small_sample.ContrastTable:
     """Estimate and test contrasts with any method of degrees of freedom.
 
@@ -131,6 +132,8 @@ def contrast_table(
     level : float
     present : numpy.ndarray of bool, optional, shape (B, rows of the problem)
         Rows that have an outcome; all by default.
+    at_boundary : str, optional
+        See :func:`.small_sample.contrasts`.
     """
     given = None
     if ddf == "containment" and present is None:
@@ -138,4 +141,4 @@ def contrast_table(
     elif ddf == "containment" and present is not None:
         masks, which = np.unique(present, axis=0, return_inverse=True)
         given = np.array([containment_df(problem, rows, mask) for mask in masks])[which.ravel()]
-    return small_sample.contrasts(fit, rows, ddf, level, given_df=given)
+    return small_sample.contrasts(fit, rows, ddf, level, given_df=given, at_boundary=at_boundary)

@@ -7,24 +7,32 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import chdtri, ndtri, stdtrit
 
 from ketastats.core.errors import DataError, NotEstimable
 from ketastats.frequentist import small_sample
+from ketastats.frequentist.adjust import adjusted, simultaneous_factor
+from ketastats.frequentist.boundary import BoundaryAnswers, boundary_answers
 from ketastats.frequentist.comparison import LikelihoodRatio, compare
 from ketastats.frequentist.effect_sizes import spreads, standardised
 from ketastats.frequentist.fit import contrast_table, estimate_rows, statuses
 from ketastats.frequentist.reml import RemlFit
 from ketastats.frequentist.residuals import residuals
+from ketastats.frequentist.variances import variance_intervals
 from ketastats.problem.build import Problem
 from ketastats.problem.estimates import estimates_frame
-from ketastats.problem.hypotheses import type1_rows, type2_rows, type3_rows
+from ketastats.problem.hypotheses import (
+    interacting_numbers,
+    type1_rows,
+    type2_rows,
+    type3_rows,
+)
 from ketastats.problem.questions import as_estimands, mean_estimands, pair_estimands
 from ketastats.problem.strata import Units, missing_units
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ketastats.figures.svg import Picture
     from ketastats.study.model import Estimand
 
 INTERVENTIONS = ("treatment", "drug", "arm", "group", "condition", "dose")
@@ -198,9 +206,12 @@ class MixedModel:
         self, asked: Sequence[Estimand], adjust: str | None, family: int = 0
     ) -> pd.DataFrame:
         records = estimate_rows(self.problem, self.fit, asked, self.ddf, self.level)
-        for record, estimand in zip(records, asked, strict=True):
+        beside = self._beside(asked)
+        for k, (record, estimand) in enumerate(zip(records, asked, strict=True)):
             missing = missing_units(self.units, tuple(f for f, _ in estimand.contrast))
             notes = [str(record.get("notes", "")), *(str(m) for m in missing)]
+            if beside is not None and record["status"] == "boundary":
+                notes.append(beside.sentence(k))
             record["notes"] = "; ".join(n for n in notes if n)
         frame = estimates_frame(records)
         if adjust is not None:
@@ -210,6 +221,49 @@ class MixedModel:
             frame["ci_low"] = frame["estimate"] - factor * frame["se"]
             frame["ci_high"] = frame["estimate"] + factor * frame["se"]
         return frame
+
+    def _beside(self, asked: Sequence[Estimand]) -> BoundaryAnswers | None:
+        rows, _ = self.problem.aliasing.reduce(self.problem.fixed.rows_for(tuple(asked)))
+        return boundary_answers(self.problem, self.fit, rows, self.ddf, self.level, ml=self.ml)
+
+    def at_boundary(
+        self, contrast: Mapping[str, str] | None = None, *, within: Mapping[str, str] | None = None
+    ) -> pd.DataFrame:
+        """Set side by side what a variance estimated as zero leaves open.
+
+        Parameters
+        ----------
+        contrast, within : mapping of str to str, optional
+            As for :meth:`contrast`; all coefficients without it.
+
+        Returns
+        -------
+        pandas.DataFrame
+            For every term estimate, se, df and p three times: with the zero component ``kept`` in
+            the degrees of freedom (as pbkrtest), ``left out`` (as lmerTest), and with its groups
+            as fixed effects, where that can answer. No rows when no random intercept is zero.
+
+        Examples
+        --------
+        >>> import ketastats as ks, pandas as pd
+        >>> data = pd.DataFrame({"subject": [1, 1, 2, 2, 3, 3, 4, 4], "drug": list("ABABABAB"),
+        ...     "y": [1.0, 4.0, 3.0, 2.0, 2.0, 4.5, 3.5, 2.5]})
+        >>> fit = ks.lmm("y ~ drug + (1|subject)", data)
+        >>> fit.at_boundary().xs("df", axis=1, level=1).loc["drug[T.B]"].round(2).tolist()
+        [3.0, 6.0, 3.0]
+        """
+        import pandas as pd
+
+        if contrast is None:
+            rows, names = np.eye(len(self.problem.names)), list(self.problem.names)
+        else:
+            asked = as_estimands(self.problem, contrast, within)
+            rows, _ = self.problem.aliasing.reduce(self.problem.fixed.rows_for(asked))
+            names = [e.name for e in asked]
+        found = boundary_answers(self.problem, self.fit, rows, self.ddf, self.level, ml=self.ml)
+        columns = {} if found is None else found.columns()
+        index = pd.Index(names if columns else [], name="term")
+        return pd.DataFrame(columns, index=index)
 
     def pairs(
         self,
@@ -302,32 +356,7 @@ class MixedModel:
         covariances and correlations: normal. A variance on the boundary has no interval and says
         so.
         """
-        import pandas as pd
-
-        theta = self.fit.theta[0]
-        w = small_sample.parameter_covariance(self.fit, "observed")[0]
-        se = np.sqrt(np.maximum(np.diag(w), 0.0))
-        tail, records = (1 - self.level) / 2, []
-        diagonal = [i == j for r in self.problem.random for i, j, _ in r.parameters]
-        diagonal += [kind == 1 for kind in self.problem.residual.structure.kinds]
-        for value, s, is_variance, at_zero in zip(
-            theta, se, diagonal, self.fit.boundary[0], strict=True
-        ):
-            low = high = float("nan")
-            method = "boundary: no interval"
-            if not at_zero and s > 0 and is_variance:
-                df = 2 * (value / s) ** 2
-                low, high = df * value / chdtri(df, tail), df * value / chdtri(df, 1 - tail)
-                method = "chi-squared, Satterthwaite"
-            elif not at_zero and s > 0:
-                low, high = value + s * ndtri(tail), value - s * ndtri(tail)
-                method = "normal"
-            records.append((value, s if not at_zero else float("nan"), low, high, method))
-        return pd.DataFrame(
-            records,
-            columns=["estimate", "se", "ci_low", "ci_high", "method"],
-            index=list(self.problem.parameters),
-        )
+        return variance_intervals(self.problem, self.fit, self.level)
 
     def residuals(self, kind: str = "conditional") -> np.ndarray:
         """Return residuals in the order of the rows used: raw, conditional or scaled."""
@@ -335,6 +364,27 @@ class MixedModel:
             raise DataError(f"there are no {kind!r} residuals", mend="raw, conditional or scaled")
         p = self.problem
         return residuals(p, p.y, self.fit.beta[0], self.fit.theta[0], kind)
+
+    def plot(self) -> Picture:
+        """Draw conditional residuals against fitted values, and their normal Q-Q plot.
+
+        Returns
+        -------
+        Picture
+            Shown in a notebook; ``fit.plot().save("residuals.svg")`` writes it.
+        """
+        from ketastats.figures.diagnostics import residual_plots
+        from ketastats.figures.svg import Picture
+
+        groups = [r.term.name for r in self.problem.random]
+        svg = residual_plots(
+            self.predict(),
+            self.residuals(),
+            unit=self.problem.outcome,
+            ident="residuals",
+            subject=groups[0] if groups else "row",
+        )
+        return Picture(svg, f"Residuals of {self.problem.outcome} ~ {self.problem.formula}")
 
     def predict(self, data: pd.DataFrame | None = None) -> np.ndarray:
         """Predict the mean.
@@ -377,15 +427,17 @@ class MixedModel:
         frame["ci_high"] = frame["estimate"] + half * frame["se"]
         return frame
 
-    def anova(self, type: int = 3) -> pd.DataFrame:
+    def anova(self, type: int = 3, *, covariates: str = "zero") -> pd.DataFrame:
         """Test every term of the fixed part: num_df, den_df, F, p.
 
         Parameters
         ----------
         type : int
             1: each term after those before it. 2: each term after all that do not contain it.
-            3: differences over the term's factors with equal weights over the others; covariates
-            at 0, as R and SAS evaluate them (centre a covariate to ask at its mean).
+            3: differences over the term's factors with equal weights over the others.
+        covariates : str
+            Where type 3 asks for a factor that interacts with a covariate: at ``zero``, as R and
+            SAS, or at the ``mean`` over the rows. The value stands above the table.
 
         Returns
         -------
@@ -394,10 +446,17 @@ class MixedModel:
         """
         import pandas as pd
 
-        kinds = {1: type1_rows, 2: type2_rows, 3: type3_rows}
-        if type not in kinds:
+        if type not in (1, 2, 3):
             raise NotEstimable(f"there is no anova of type {type}", mend="use 1, 2 or 3")
-        asked = kinds[type](self.problem)
+        if covariates not in ("zero", "mean") or (covariates == "mean" and type != 3):
+            raise NotEstimable(
+                f"anova of type {type} has no covariates={covariates!r}",
+                mend='use type 3 with covariates="zero" or "mean"',
+            )
+        if type == 3:
+            asked = type3_rows(self.problem, covariates)
+        else:
+            asked = type1_rows(self.problem) if type == 1 else type2_rows(self.problem)
         tests = self._fs([rows for _, rows in asked])
         frame = pd.DataFrame(
             [(f.num_df, float(f.den_df[0]), float(f.f[0]), float(f.p[0])) for f in tests],
@@ -406,6 +465,10 @@ class MixedModel:
         )
         frame.attrs["ddf"] = self.ddf
         frame.columns.name = f"type {type}, {self.ddf}"
+        if type == 3 and (held := interacting_numbers(self.problem)):
+            at = {n: mean if covariates == "mean" else 0.0 for n, mean in held}
+            frame.attrs["covariates"] = at
+            frame.columns.name += ", at " + ", ".join(f"{n} = {v:.4g}" for n, v in at.items())
         return frame
 
     def to_frame(self) -> pd.DataFrame:
@@ -429,6 +492,10 @@ class MixedModel:
             "variances: " + ", ".join(f"{k} {v:.4g}" for k, v in self.variance.items()),
         ]
         lines += [f"warning: {w}" for w in self.warnings]
+        beside = self.at_boundary()
+        if len(beside):
+            table = beside.to_string(float_format=lambda v: f"{v:.4g}", na_rep="-")
+            lines += ["", "the zero variance kept, left out, and its groups fixed:", table]
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -440,49 +507,3 @@ class MixedModel:
         model = escape(f"{self.problem.outcome} ~ {self.problem.formula}; {self.ddf}")
         head = f"<p>{model}</p>"
         return head + self.coefficients.to_html(float_format=lambda v: f"{v:.4g}") + notes
-
-
-def simultaneous_factor(frame: pd.DataFrame, method: str, family: int, level: float) -> np.ndarray:
-    """Return the multiple of the SE that belongs to an adjustment.
-
-    Tukey and Bonferroni have simultaneous intervals. Holm has none; Bonferroni's serve it and are
-    never narrower than its tests.
-    """
-    df = np.minimum(frame["df"].to_numpy(), 1e12)
-    if method == "tukey":
-        from scipy.stats import studentized_range
-
-        return np.asarray(studentized_range.ppf(level, family, df)) / np.sqrt(2)
-    return np.asarray(stdtrit(df, 1 - (1 - level) / (2 * max(len(frame), 1))))
-
-
-def adjusted(frame: pd.DataFrame, method: str, family: int) -> np.ndarray:
-    """Return adjusted p values of a family of contrasts.
-
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        With statistic, df and p.
-    method : str
-        ``holm``, ``bonferroni`` or ``tukey``.
-    family : int
-        Number of means compared (tukey).
-    """
-    if method == "tukey":
-        from scipy.stats import studentized_range
-
-        if not family:
-            raise DataError("tukey is for all pairs of one factor", mend="use fit.pairs(factor)")
-        q = np.abs(frame["statistic"].to_numpy()) * np.sqrt(2)
-        return np.asarray(studentized_range.sf(q, family, frame["df"].to_numpy()))
-    if method not in ("holm", "bonferroni"):
-        raise DataError(
-            f"there is no adjustment {method!r}", mend="use holm, bonferroni, tukey or None"
-        )
-    from statsmodels.stats.multitest import multipletests
-
-    out = np.full(len(frame), np.nan)
-    tested = frame["p"].notna().to_numpy()
-    if tested.any():
-        out[tested] = multipletests(frame["p"].to_numpy()[tested], method=method)[1]
-    return out

@@ -40,18 +40,21 @@ class FTest:
     p: np.ndarray
 
 
-def parameter_covariance(fit: RemlFit, kind: str) -> np.ndarray:
+def parameter_covariance(fit: RemlFit, kind: str, at_boundary: str = "keep") -> np.ndarray:
     """Return the covariance of the variance parameters, shape (B, R, R).
 
     Parameters
     ----------
     fit : RemlFit
     kind : str
-        ``expected`` and ``observed-all`` keep parameters on the boundary; ``observed`` leaves them
-        out (zero rows).
+        ``expected`` or ``observed`` information.
+    at_boundary : str
+        ``keep`` counts parameters on the boundary as if they could vary either way; ``leave out``
+        gives them zero rows.
     """
-    if kind != "observed":
-        return _inverse(fit.at.expected if kind == "expected" else fit.at.observed)
+    information = fit.at.expected if kind == "expected" else fit.at.observed
+    if at_boundary == "keep":
+        return _inverse(information)
     free = ~fit.boundary
     for index in fit.terms:
         if len(index) > 1:
@@ -60,15 +63,15 @@ def parameter_covariance(fit: RemlFit, kind: str) -> np.ndarray:
     eye = np.eye(free.shape[1])
     unit = np.sqrt(np.einsum("brr->br", fit.at.expected))[:, :, None]
     scaling = unit * unit.transpose(0, 2, 1)
-    inverse = _inverse(np.where(both, fit.at.observed / scaling, eye)) / scaling
+    inverse = _inverse(np.where(both, information / scaling, eye)) / scaling
     out = np.where(both, inverse, 0.0)
     several = [np.unique(index) for index in fit.terms if len(index) > 1]
     for row in np.flatnonzero(np.any([fit.boundary[:, s].any(axis=1) for s in several], axis=0)):
-        out[row] = _singular_covariance(fit, int(row))
+        out[row] = _singular_covariance(fit, int(row), information[row])
     return out
 
 
-def _singular_covariance(fit: RemlFit, row: int) -> np.ndarray:
+def _singular_covariance(fit: RemlFit, row: int, h: np.ndarray) -> np.ndarray:
     r"""Return the covariance of the parameters where a term's covariance matrix lost rank.
 
     On the boundary only directions that keep the rank can vary. With :math:`\Psi = FF'` for each
@@ -76,7 +79,7 @@ def _singular_covariance(fit: RemlFit, row: int) -> np.ndarray:
     score times their second derivatives, :math:`W = J (J'HJ - S)^- J'`. This is what derivatives in
     the relative factor give (lmerTest).
     """
-    theta, h, score = fit.theta[row], fit.at.observed[row], fit.at.score[row]
+    theta, score = fit.theta[row], fit.at.score[row]
     inside = {int(i) for index in fit.terms if len(index) > 1 for i in np.unique(index)}
     columns = [np.eye(len(theta))[i] for i in range(len(theta)) if i not in inside
                and not fit.boundary[row, i]]  # fmt: skip
@@ -145,6 +148,7 @@ def contrasts(
     level: float,
     *,
     given_df: np.ndarray | None = None,
+    at_boundary: str | None = None,
 ) -> ContrastTable:
     """Estimate and test contrasts one at a time.
 
@@ -158,6 +162,9 @@ def contrasts(
         Level of the intervals.
     given_df : numpy.ndarray, optional, shape (K,)
         Degrees of freedom worked out elsewhere (containment).
+    at_boundary : str, optional
+        ``keep`` or ``leave out`` components estimated as zero in the degrees of freedom; without
+        it the method's own way: Kenward-Roger keeps them, Satterthwaite leaves them out.
 
     Returns
     -------
@@ -167,11 +174,11 @@ def contrasts(
     estimate = fit.beta @ rows.T
     variance = _quadratic(at.phi, rows)
     if method.startswith("kenward-roger"):
-        w, curved = kenward_roger_parts(fit, method)
+        w, curved = kenward_roger_parts(fit, method, at_boundary or "keep")
         df = _one_df(at.phi, at.p, rows, variance, w)
         se = np.sqrt(_quadratic(kenward_roger_covariance(fit, w, curved=curved), rows))
     elif method == "satterthwaite":
-        w = parameter_covariance(fit, "observed")
+        w = parameter_covariance(fit, "observed", at_boundary or "leave out")
         df, se = _one_df(at.phi, at.p, rows, variance, w), np.sqrt(variance)
     else:
         se = np.sqrt(variance)
@@ -184,7 +191,9 @@ def contrasts(
     )
 
 
-def kenward_roger_parts(fit: RemlFit, method: str) -> tuple[np.ndarray, bool]:
+def kenward_roger_parts(
+    fit: RemlFit, method: str, at_boundary: str = "keep"
+) -> tuple[np.ndarray, bool]:
     """Return the covariance of the variance parameters and whether R_rs enters.
 
     ``kenward-roger`` is the expected information (Kenward & Roger 1997; pbkrtest);
@@ -192,8 +201,8 @@ def kenward_roger_parts(fit: RemlFit, method: str) -> tuple[np.ndarray, bool]:
     ``kenward-roger-observed-linear`` the observed one without R_rs, as kr(linear).
     """
     if method == "kenward-roger":
-        return parameter_covariance(fit, "expected"), True
-    return parameter_covariance(fit, "observed-all"), method == "kenward-roger-observed"
+        return parameter_covariance(fit, "expected", at_boundary), True
+    return parameter_covariance(fit, "observed", at_boundary), method == "kenward-roger-observed"
 
 
 def _quadratic(covariance: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -269,7 +278,7 @@ def kenward_roger_scale(a1: np.ndarray, a2: np.ndarray, ell: int) -> tuple[np.nd
 def satterthwaite_f(fit: RemlFit, rows: np.ndarray) -> FTest:
     """Test several contrasts jointly (Fai & Cornelius 1996, J Stat Comput Simul 54:363)."""
     at, ell = fit.at, len(rows)
-    w = parameter_covariance(fit, "observed")
+    w = parameter_covariance(fit, "observed", "leave out")
     covariance = rows @ at.phi @ rows.T
     values, vectors = np.linalg.eigh(covariance)
     lp = (vectors.transpose(0, 2, 1) @ rows) @ at.phi

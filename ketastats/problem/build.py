@@ -12,6 +12,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ketastats.core.errors import DataError, FormulaError
+from ketastats.problem.carry import refuse_aliased_carry_over
 from ketastats.problem.columns import column_of
 from ketastats.problem.fixed import FixedSpec, fixed_spec, predictors
 from ketastats.problem.inputs import FACTOR_ROLES
@@ -169,6 +170,7 @@ def build_problem(
             "no row has both an outcome and all predictors", where=name or None,
             mend="check for empty columns",
         )  # fmt: skip
+    refuse_aliased_carry_over(used, predictors(split.fixed))
     spec = fixed_spec(split.fixed, used, coding)
     x_full = spec.learned
     _check_matrix(x_full, spec)
@@ -192,7 +194,7 @@ def build_problem(
         aliasing=aliasing,
         random=random,
         residual=design,
-        block=_blocks([r.group for r in random] + [design.group], len(used)),
+        block=_small_enough(blocks_of(random, design, len(used)), random),
         rows=keep,
         fixed=spec,
         notes=tuple(notes),
@@ -386,10 +388,28 @@ def _effects(term: RandomTerm, data: pd.DataFrame) -> tuple[np.ndarray, tuple[st
     return np.stack(columns, axis=1), tuple(names)
 
 
-def _blocks(groups: Sequence[np.ndarray], n: int) -> np.ndarray:
-    """Return the connected component of every row over all groups, shape (n,)."""
+MAX_BLOCK = 2000
+"""Rows of the largest independent block: its covariance matrix is inverted whole. At 2,000 rows
+an iteration takes some seconds and half a gigabyte; both grow faster than the square."""
+
+
+def _small_enough(block: np.ndarray, random: Sequence[RandomDesign]) -> np.ndarray:
+    """Return the blocks, or refuse one that is too large to invert."""
+    largest = int(np.bincount(block).max())
+    if largest > MAX_BLOCK:
+        terms = " and ".join(f"({r.term.text})" for r in random) or "the residual structure"
+        raise DataError(
+            f"{terms} tie {largest} rows into one block, and at most {MAX_BLOCK} can be fitted",
+            where="random terms",
+            mend="nest the groups, or make one of crossed groups a fixed effect",
+        )
+    return block
+
+
+def blocks_of(random: Sequence[RandomDesign], residual: ResidualDesign, n: int) -> np.ndarray:
+    """Return the independent block of every row, shape (n,): connected component of all groups."""
     heads, tails, offset = [], [], n
-    for group in groups:
+    for group in [*(r.group for r in random), residual.group]:
         rows = np.flatnonzero(group >= 0)
         heads.append(rows)
         tails.append(offset + group[rows])

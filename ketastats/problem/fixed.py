@@ -125,12 +125,21 @@ class FixedSpec:
         numbers = number_columns(self.terms, values, self.transforms)
         return assemble(self.parts, codes, numbers, dict(self.factors), self.coding, rows)[0]
 
-    def every_level(self) -> tuple[np.ndarray, tuple[TermColumns, ...]]:
-        """Return the matrix with a column for every level of every term, and its terms."""
+    def every_level(self, *, centred: bool = False) -> tuple[np.ndarray, tuple[TermColumns, ...]]:
+        """Return the matrix with a column for every level of every term, and its terms.
+
+        Parameters
+        ----------
+        centred : bool
+            Take the mean off every number (transformed ones in the form in which they enter).
+        """
         factors = dict(self.factors)
         parts = every_level_parts(self.terms, frozenset(factors))
+        numbers = self.numbers
+        if centred:
+            numbers = {k: (a - a.mean(axis=0), names) for k, (a, names) in numbers.items()}
         matrix, _, term_of = assemble(
-            parts, self.codes, self.numbers, factors, self.coding, len(self.learned)
+            parts, self.codes, numbers, factors, self.coding, len(self.learned)
         )
         terms = tuple(
             TermColumns(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from ketastats.core.errors import NotEstimable
 from ketastats.problem.build import Problem
 
 TOLERANCE = 1e-8
 """Relative size under which a singular value counts as zero; designs of indicators lose 1e-14."""
 
 
-def type3_rows(problem: Problem) -> list[tuple[str, np.ndarray]]:
+def type3_rows(problem: Problem, covariates: str = "zero") -> list[tuple[str, np.ndarray]]:
     r"""Return the type III hypothesis of every term that can be tested.
 
     With one column for every level of every term (a matrix Z with more columns than its rank), the
@@ -18,7 +19,13 @@ def type3_rows(problem: Problem) -> list[tuple[str, np.ndarray]]:
     contain it and no others; its hypothesis is what of them is orthogonal to the functions of the
     containing terms alone (the definition of SAS; Goodnight 1980, Commun Stat A 9:167). In filled
     layouts this gives the other factors equal weights and holds a covariate at 0 in the form in
-    which it enters.
+    which it enters, or at its mean where Z is built from centred covariates.
+
+    Parameters
+    ----------
+    problem : Problem
+    covariates : str
+        ``zero`` or ``mean``.
 
     Returns
     -------
@@ -26,11 +33,16 @@ def type3_rows(problem: Problem) -> list[tuple[str, np.ndarray]]:
         Rows of shape (num_df, kept columns). A term without rows of its own has been absorbed by
         the others and is left out.
     """
-    z, terms = problem.fixed.every_level()
+    z, terms = problem.fixed.every_level(centred=covariates == "mean")
     # equal rows say nothing new about what is estimable
     both = np.unique(np.hstack([z, problem.x]), axis=0)
     z, x = both[:, : z.shape[1]], both[:, z.shape[1] :]
     back = np.linalg.pinv(z, rcond=TOLERANCE) @ x
+    if covariates == "mean" and not np.allclose(z @ back, x, rtol=0, atol=1e-7 * np.abs(x).max()):
+        raise NotEstimable(
+            f"with covariates at their means {problem.formula!r} is another model",
+            mend="add the main effects its interactions leave out, or ask at zero",
+        )
     span = _row_space(z)
     out = []
     for term in terms:
@@ -66,6 +78,23 @@ def _confined(span: np.ndarray, columns: np.ndarray) -> np.ndarray:
     left, values, _ = np.linalg.svd(span[:, outside], full_matrices=True)
     rank = int((values > TOLERANCE).sum())
     return _row_space(left[:, rank:].T @ span)
+
+
+def interacting_numbers(problem: Problem) -> tuple[tuple[str, float], ...]:
+    """Return the numbers that a term joins with a factor, as they enter, and their means.
+
+    The test of such a factor depends on the value of the number at which it is asked.
+    """
+    fixed, factors = problem.fixed, dict(problem.fixed.factors)
+    joined = [t for t in fixed.terms if any(p in factors for p in t)]
+    used = dict.fromkeys(p for t in joined for p in t if p not in factors)
+    return tuple(
+        (name, float(mean))
+        for number in used
+        for name, mean in zip(
+            fixed.numbers[number][1], fixed.numbers[number][0].mean(axis=0), strict=True
+        )
+    )
 
 
 def type1_rows(problem: Problem) -> list[tuple[str, np.ndarray]]:

@@ -353,7 +353,7 @@ def test_sizes_are_the_contrast_over_named_deviations():
     raw = got.loc["raw"]
     np.testing.assert_allclose(raw[["ci_low", "ci_high"]].astype(float),
                                row[["ci_low", "ci_high"]].astype(float), rtol=1e-10)  # fmt: skip
-    w = parameter_covariance(fit.fit, "observed")[0]
+    w = parameter_covariance(fit.fit, "observed", "leave out")[0]
     d = row["estimate"] / sd["total SD"]
     total = person + residual
     wanted = np.sqrt(row["se"] ** 2 / total + d**2 * w.sum() / (4 * total**2))
@@ -406,3 +406,72 @@ def test_period_baselines_of_the_asthma_trial():
     # the mean per person cannot touch a comparison within complete people
     without = lmm(formula.replace(" + baseline_mean", ""), d).contrast({"treatment": "F - S"})
     np.testing.assert_allclose(both["estimate"], without["estimate"].item(), rtol=1e-9)
+
+
+# ---- covariates under type 3, pictures, blocks --------------------------------------------------
+
+
+@pytest.mark.oracle
+@outside
+def test_type_three_prints_the_covariate_it_is_asked_at():
+    """Sex by age in the growth data: F is .45 at age 0 and 9.29 at the mean age."""
+    d = pd.read_csv(FOLDER / "pothoff_roy_sex" / "data.csv")
+    fit = lmm("y ~ sex * age + (1 | subject)", d)
+    at_zero, at_mean = fit.anova(), fit.anova(covariates="mean")
+    assert at_zero.loc["sex", "F"] == pytest.approx(0.45, abs=0.005)
+    assert at_mean.loc["sex", "F"] == pytest.approx(9.29, abs=0.005)
+    assert "at age = 0" in str(at_zero) and "at age = 11" in str(at_mean)
+    # terms that hold no covariate fixed are the same tests
+    pd.testing.assert_frame_equal(at_zero.loc[["sex:age"]], at_mean.loc[["sex:age"]], rtol=1e-9,
+                                  check_names=False)  # fmt: skip
+
+
+def test_at_the_mean_equals_centring_the_column():
+    d = table("slopes")
+    for formula in ("y ~ arm * time", "y ~ arm * time + arm * C(half)"):
+        d = d.assign(half=np.arange(len(d)) % 2)
+        fit = lmm(f"{formula} + (1 | subject)", d)
+        used = d.iloc[fit.problem.rows]
+        centred = d.assign(time=d["time"] - used["time"].mean())
+        wanted = lmm(f"{formula} + (1 | subject)", centred).anova()
+        # the same hypotheses of the same model in other columns
+        np.testing.assert_allclose(fit.anova(covariates="mean"), wanted, rtol=1e-7)
+        assert not np.allclose(fit.anova().loc["arm"], wanted.loc["arm"], rtol=1e-3)
+
+
+def test_at_the_mean_is_refused_where_centring_changes_the_model():
+    fit = lmm("y ~ arm:time + (1 | subject)", table("slopes"))
+    with pytest.raises(NotEstimable, match="is another model"):
+        fit.anova(covariates="mean")
+    with pytest.raises(NotEstimable, match="has no covariates='mean'"):
+        fit.anova(2, covariates="mean")
+
+
+def test_a_factor_alone_names_no_covariate():
+    frame = lmm("y ~ arm + time + (1 | subject)", table("slopes")).anova()
+    assert frame.columns.name == "type 3, kenward-roger"
+
+
+def test_residuals_are_drawn_and_saved(tmp_path):
+    fit = lmm("y ~ arm * time + (1 | subject)", table("slopes"))
+    picture = fit.plot()
+    assert "Q-Q" in picture.svg and picture._repr_svg_() == picture.svg
+    points = picture.svg.count("<use")
+    assert points >= 2 * len(fit.residuals())  # one mark per row in either panel
+    saved = picture.save(tmp_path / "residuals.svg")
+    assert saved.read_text(encoding="utf-8").endswith(picture.svg)
+    with pytest.raises(DataError, match=r"saved as SVG, not as \.png"):
+        picture.save(tmp_path / "residuals.png")
+    assert "fitted for this subject" not in repr(picture) and "SVG" in repr(picture)
+
+
+def test_a_block_too_large_to_invert_is_refused():
+    """Raters crossed with people tie every row to every other."""
+    rng = np.random.default_rng(0)
+    n = 2100
+    d = pd.DataFrame({"person": np.arange(n) // 3, "rater": rng.integers(0, 7, n)})
+    d = d.assign(drug=np.where(d["person"] % 2, "a", "b"), y=rng.normal(size=n))
+    with pytest.raises(DataError, match="tie 2100 rows into one block, and at most 2000"):
+        lmm("y ~ drug + (1 | person) + (1 | rater)", d)
+    # nested, the same rows are blocks of three
+    assert lmm("y ~ drug + (1 | person)", d).status in ("ok", "boundary")
