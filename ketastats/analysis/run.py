@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ketastats.analysis.engines import Answer, Context, run_engine
 from ketastats.core.errors import DataError
 from ketastats.core.threads import one_thread
-from ketastats.study.model import Analysis, Outcome, Study
+from ketastats.study.conform import check_table
+from ketastats.study.model import Analysis, Study
 from ketastats.study.truth import true_values
 
 if TYPE_CHECKING:
@@ -181,6 +180,11 @@ def analyse(
     -------
     Results
 
+    Raises
+    ------
+    DataError
+        For data that contradict the Study or each other.
+
     Examples
     --------
     >>> import ketastats as ks
@@ -216,39 +220,14 @@ def _frames(
 ) -> dict[str, pd.DataFrame]:
     if data is None:
         return {o.name: study.simulate(seed, outcome=o.name) for o in study.outcomes}
-    out = {}
-    for o in study.outcomes:
-        frame = data[o.name] if isinstance(data, Mapping) else data
-        if o.name not in frame.columns:
-            raise DataError(f"there is no column {o.name!r} in the data", where=study.id)
-        out[o.name] = declared_levels(study, o, frame[frame[o.name].notna()].copy())
-    return out
-
-
-def declared_levels(study: Study, outcome: Outcome, frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the data with factors as categories in the Study's order of levels.
-
-    Raises
-    ------
-    DataError
-        For a level that the Study does not declare.
-    """
-    import pandas as pd
-
-    from ketastats.study.build import all_factors
-    from ketastats.study.lookup import suggestion
-
-    frame = frame.copy()
-    for name, levels in all_factors(study.design, outcome).items():
-        if name not in frame.columns:
-            continue
-        text = np.array([None if pd.isna(v) else str(v) for v in frame[name]], dtype=object)
-        for value in dict.fromkeys(v for v in text if v is not None):
-            if value not in levels:
-                raise DataError(
-                    f"{value!r} is not a declared level of {name}",
-                    where=name,
-                    mend=suggestion(value, levels),
-                )
-        frame[name] = pd.Categorical(text, categories=list(levels))
-    return frame
+    if not isinstance(data, Mapping):
+        return {o.name: check_table(study, o.name, data) for o in study.outcomes}
+    names = [o.name for o in study.outcomes]
+    for name in names:
+        if name not in data:
+            raise DataError(
+                f"there is no table for the outcome {name!r}",
+                where=study.id,
+                mend="give one for each of " + ", ".join(repr(n) for n in names),
+            )
+    return {name: check_table(study, name, data[name]) for name in names}

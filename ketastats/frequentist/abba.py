@@ -11,6 +11,7 @@ import numpy as np
 from ketastats.core.errors import DataError
 from ketastats.study.contrasts import parse_contrast
 from ketastats.study.lookup import suggestion
+from ketastats.study.tables import need_columns, need_filled, need_one_each, numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,11 +131,7 @@ def read_crossover(
     timed = change is not None or "time" in data.columns
     labels += ["time"] if timed else []
     need_columns(data, [*labels, outcome], outcome)
-    for column in labels:
-        if data[column].isna().any():
-            raise DataError(
-                f"the column {column!r} is empty in some rows", where=outcome, mend="fill it in"
-            )
+    need_filled(data, labels, outcome)
     sequences, periods, given = _design(data, outcome)
     if contrast is not None and _reversed(contrast, given[0], outcome):
         sequences, given = sequences[::-1], given[::-1]
@@ -152,29 +149,6 @@ def read_crossover(
         periods=periods,
         notes=_note(change, [str(t) for t in times]),
     )
-
-
-def need_columns(data: pd.DataFrame, names: Sequence[str], where: str) -> None:
-    """Raise a DataError that names the first column that is not there, with a suggestion."""
-    columns = [str(c) for c in data.columns]
-    for name in names:
-        if name not in columns:
-            raise DataError(
-                f"there is no column {name!r} in the data",
-                where=where,
-                mend=suggestion(name, columns),
-            )
-
-
-def need_one_each(data: pd.DataFrame, column: str, where: str) -> None:
-    """Raise a DataError when a column that belongs to people differs within one."""
-    counts = data.groupby("subject", observed=True)[column].nunique()
-    if (counts > 1).any():
-        raise DataError(
-            f"subject {str(counts.index[counts > 1][0])!r} has more than one {column}",
-            where=where,
-            mend=f"give every person one {column}",
-        )
 
 
 def _levels(column: pd.Series) -> list[Any]:
@@ -292,19 +266,6 @@ def _cube(
     cube = np.full((len(subjects), max(1, len(times)), 2), np.nan)
     cube[at["subject"], at.get("time", 0), at["period"]] = frame["value"].to_numpy()
     return cube
-
-
-def numbers(column: pd.Series, outcome: str) -> np.ndarray:
-    """Return a column as floats, missing values as NaN."""
-    import pandas as pd
-
-    column = column.infer_objects()
-    if not pd.api.types.is_numeric_dtype(column):
-        raise DataError("the values are not numbers", where=outcome, mend="convert it")
-    values = column.to_numpy(dtype=float, na_value=np.nan)
-    if np.isinf(values).any():
-        raise DataError("there are infinite values", where=outcome, mend="remove them")
-    return values
 
 
 def _stratum(

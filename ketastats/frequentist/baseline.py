@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ketastats.core.errors import DataError
-from ketastats.frequentist.abba import need_columns, numbers
+from ketastats.study.tables import need_columns, numbers
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ import numpy as np
 from ketastats.frequentist import small_sample
 from ketastats.frequentist.fit import contrast_table, fit_problem
 from ketastats.frequentist.reml import RemlFit
-from ketastats.problem.build import Problem, blocks_of
+from ketastats.problem.build import Problem, absorbed, blocks_of
 from ketastats.problem.rank import find_aliases
 
 FIXED_UP_TO = 500
@@ -125,10 +125,13 @@ def _with_fixed_groups(
     kept = list(aliasing.kept)
     padded = np.hstack([rows, np.zeros((len(rows), groups.shape[1]))])
     reduced, estimable = aliasing.reduce(padded)
-    random = tuple(r for i, r in enumerate(problem.random) if i not in zero)
+    fixed = x[:, kept]
+    random = tuple(
+        r for i, r in enumerate(problem.random) if i not in zero and not absorbed(r, fixed)
+    )
     other = replace(
         problem,
-        x=x[:, kept],
+        x=fixed,
         names=tuple(names[i] for i in kept),
         aliasing=aliasing,
         random=random,

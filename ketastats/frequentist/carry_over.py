@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ketastats.core.errors import DataError
-from ketastats.frequentist.abba import need_columns
+from ketastats.study.tables import need_columns
 
 if TYPE_CHECKING:
     import pandas as pd

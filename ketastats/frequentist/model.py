@@ -83,10 +83,10 @@ class MixedModel:
                 "effects are perfectly correlated or one does not vary"
             )
         if zero:
-            kept = "keeps" if self.ddf == "kenward-roger" else "leaves out"
+            kept = "counts it" if self.ddf.startswith("kenward-roger") else "does not count it"
             out.append(
                 f"the variance of {', '.join(zero)} is estimated as 0 (boundary); {self.ddf} "
-                f"{kept} it in the degrees of freedom"
+                f"{kept} in the degrees of freedom"
             )
         if not self.fit.converged[0]:
             out.append(

@@ -25,6 +25,7 @@ from ketastats.problem.residual import (
     residual_design,
 )
 from ketastats.study.formula import RandomTerm, split_formula
+from ketastats.study.tables import contradictions
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,17 +180,27 @@ def build_problem(
     factorised = cache(lambda name: _codes_and_labels(used, name))
     random = tuple(_random_design(t, used, factorised, notes) for t in split.random)
     _check_random(random)
+    x = x_full[:, list(aliasing.kept)]
+    taken = [absorbed(r, x) for r in random]
+    notes += [
+        f"({r.term.text}) is left out: the fixed effects already tell its groups apart"
+        for r, out in zip(random, taken, strict=True)
+        if out
+    ]
+    random = tuple(r for r, out in zip(random, taken, strict=True) if not out)
     notes += _slope_notes(used, spec, split.random)
+    if {"treatment", "sequence", "period"} & set(spec.variables):
+        notes += contradictions(used)
     design = residual_design(structure, used)
     y = y_all[keep] if y_all is not None else np.empty(0)
     if y_all is not None:
         notes += _copies(used, np.column_stack([x_full, y, *(r.group for r in random)]))
-        _check_outcome(y, name, x_full[:, list(aliasing.kept)])
+        _check_outcome(y, name, x)
     return Problem(
         outcome=name,
         formula=formula.split("~")[-1].strip(),
         y=y,
-        x=x_full[:, list(aliasing.kept)],
+        x=x,
         names=tuple(spec.columns[i] for i in aliasing.kept),
         aliasing=aliasing,
         random=random,
@@ -292,6 +303,20 @@ def _check_random(random: Sequence[RandomDesign]) -> None:
                     where=a.term.name,
                     mend="drop one of them",
                 )
+
+
+def absorbed(r: RandomDesign, x: np.ndarray) -> bool:
+    """Whether fixed effects already tell the groups of a random term apart.
+
+    Then its variance has no information. One combination of the groups with weights in general
+    position lies in the span of x if and only if all of them do.
+    """
+    if len(r.effects) > 1 or len(r.levels) > x.shape[1] + 1:
+        return False
+    weights = np.sqrt(np.arange(2.0, 2.0 + len(r.levels)))
+    z = np.where(r.group >= 0, weights[r.group], 0.0) * r.z[:, 0]
+    left = z - x @ np.linalg.lstsq(x, z, rcond=None)[0]
+    return bool(np.abs(left).max() <= 1e-9 * np.abs(z).max())
 
 
 def _rows_to_keep(

@@ -25,6 +25,9 @@ UNIT_NAMES = (
 )  # fmt: skip
 """Columns that are units whatever the formula says of them."""
 
+CROSSED = ("sequence", "period", "treatment", "time", "visit", "session")
+"""Columns that are units only together with another: ``(1 | subject:period)``."""
+
 
 @dataclass(frozen=True, slots=True)
 class MissingUnit:
@@ -90,7 +93,7 @@ def find_units(problem: Problem, data: pd.DataFrame) -> Units:
         The table the problem was built from.
     """
     used = data.iloc[problem.rows]
-    grouped = {name for r in problem.random for name in r.term.group}
+    grouped = {name for r in problem.random for name in r.term.group if name not in CROSSED}
     grouped |= {problem.residual.spec.group} - {""}
     fixed = {name for name, _ in problem.fixed.factors}
     units = {}

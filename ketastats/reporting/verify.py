@@ -205,7 +205,6 @@ def given_data(study: Study, folder: Path) -> dict[str, pd.DataFrame]:
                 path,
                 dtype={f: "str" for f in factors if f in head},
                 encoding="utf-8",
-                float_precision="round_trip",
             )
         except (OSError, ValueError) as error:
             raise DataError(

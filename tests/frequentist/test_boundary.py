@@ -98,6 +98,26 @@ def test_only_the_zero_term_is_fixed():
         assert table["litter fixed", name].item() == pytest.approx(fixed[name], rel=1e-8)
 
 
+def test_a_term_inside_the_fixed_groups_is_left_out():
+    """Subject periods at zero and fixed: subjects then have nothing left to tell apart."""
+    rng = np.random.default_rng(7)
+    rows = [(i, p, t) for i in range(8) for p in range(2) for t in range(3)]
+    data = pd.DataFrame(rows, columns=["subject", "period", "time"])
+    data["treatment"] = np.where((data["subject"] + data["period"]) % 2, "A", "B")
+    visit = data["subject"] * 2 + data["period"]
+    noise = rng.normal(size=len(data))
+    noise -= pd.Series(noise).groupby(visit).transform("mean").to_numpy()
+    data["y"] = 3 * rng.normal(size=8)[data["subject"]] + noise
+    fit = ks.lmm("y ~ treatment * C(time) + (1|subject) + (1|subject:period)", data)
+    assert fit.variance["subject:period"] == 0 and fit.variance["subject"] > 0
+    asked = {"treatment": "B - A", "time": "2 - 0"}
+    table = fit.at_boundary(asked)["subject:period fixed"]
+    visits = data.assign(visit=visit)
+    wanted = ks.lmm("y ~ treatment * C(time) + C(visit)", visits, ddf="residual").contrast(asked)
+    for name in ("estimate", "se", "df", "p"):
+        assert table[name].item() == pytest.approx(wanted[name].item(), rel=1e-9)
+
+
 def test_many_groups_are_not_fitted_one_by_one():
     rng = np.random.default_rng(8)
     n = 600

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from ketastats.frequentist.lmm import lmm
@@ -143,3 +145,33 @@ def test_repeated_measures_in_balance_equal_the_error_strata():
         df = fit.anova()["den_df"]
         wanted = {"sequence": 12, "period": 12, "treatment": 12, "time": 52, "treatment:time": 52}
         np.testing.assert_allclose(df[list(wanted)], list(wanted.values()), rtol=1e-8)
+
+
+@settings(derandomize=True, max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    n=st.tuples(st.integers(2, 9), st.integers(2, 9)),
+    shared=st.sampled_from([-0.95, -0.5, 0.0, 0.4, 0.99]),
+)
+def test_compound_symmetry_equals_the_two_sample_t_whatever_the_correlation(seed, n, shared):
+    """A covariance that may be negative has no boundary: the identity holds for every data set.
+
+    To 1e-10 while the variances between and within people are within a factor 50 of each other.
+    Beyond, X'V^-1X loses a digit to every power of ten of that factor and the information matrix
+    two, so that the df lose three.
+    """
+    rng = np.random.default_rng(seed)
+    frame = drawn(seed, n, 0.0)
+    z = rng.multivariate_normal([0, 0], [[1, shared], [shared, 1]], size=sum(n))
+    frame["y"] = 20.0 + 3 * z.ravel()
+    fit = lmm("y ~ sequence + period + treatment", frame, residual="cs(period | subject)")
+    row = fit.contrast({"treatment": "B - A"}).iloc[0]
+    ab, ba = half_differences(frame)
+    wanted = stats.ttest_ind(ab, ba, equal_var=True)
+    assert fit.status == "ok"
+    covariance, within = fit.variance
+    ratio = (within + 2 * covariance) / within
+    rtol = max(RTOL, 1e-15 * max(ratio, 1 / ratio) ** 3)
+    np.testing.assert_allclose(row["df"], sum(n) - 2, rtol=rtol)
+    np.testing.assert_allclose(row["statistic"], wanted.statistic, rtol=rtol)
+    np.testing.assert_allclose(row["p"], wanted.pvalue, rtol=rtol)

@@ -212,3 +212,31 @@ def test_every_search_ends(crossover):
     unit = np.sqrt(np.einsum("brr->br", fit.at.expected))
     assert np.abs(np.where(free, fit.at.score / unit, 0.0)).max() < 1e-6
     assert np.where(free, -1.0, fit.at.score / unit).max() < 1e-6
+
+
+@few
+@given(seed=seeds, sd=spreads, copies=st.integers(2, 4))
+def test_independent_copies_multiply_the_information(crossover, seed, sd, copies):
+    """By ML, k copies with people of their own: the same maximum, k times the log-likelihood."""
+    frame = crossover(seed, sd)
+    many = pd.concat(
+        [frame.assign(subject=frame["subject"].astype(str) + f"-{k}") for k in range(copies)]
+    )
+    once, often = (lmm(FORMULA, d, ddf="z", method="ml") for d in (frame, many))
+    np.testing.assert_allclose(often.variance, once.variance, rtol=RTOL, atol=1e-9)
+    np.testing.assert_allclose(often.loglik, copies * once.loglik, rtol=1e-10)
+    a, b = once.coefficients, often.coefficients
+    np.testing.assert_allclose(b["estimate"], a["estimate"], rtol=RTOL, atol=1e-9)
+    np.testing.assert_allclose(b["se"], a["se"] / np.sqrt(copies), rtol=RTOL)
+
+
+@few
+@given(seed=seeds, sd=spreads, ddf=methods)
+def test_sum_contrasts_change_no_question(crossover, seed, sd, ddf):
+    frame = crossover(seed, sd)
+    a, b = (lmm(FORMULA, frame, ddf=ddf, contrasts=c) for c in ("treatment", "sum"))
+    names = ["estimate", "se", "df", "statistic", "p", "ci_low", "ci_high"]
+    for question in ({"treatment": "B - A", "time": "b - a"}, {"sex": "M - F"}):
+        x, y = a.contrast(question)[names], b.contrast(question)[names]
+        np.testing.assert_allclose(x, y, rtol=RTOL, atol=1e-9)
+    assert_tables_equal(a.anova(), b.anova())

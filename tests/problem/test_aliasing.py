@@ -81,3 +81,15 @@ def test_covariate_that_is_a_sum_of_others_is_left_out(trial):
     data["c"] = 2 * data["a"] - data["b"]
     fit = lmm("y ~ a + b + c + (1 | subject)", data)
     assert "column c is left out: it equals 2 a - b" in fit.warnings
+
+
+@pytest.mark.parametrize("ddf", ["kenward-roger", "satterthwaite"])
+def test_a_random_term_that_fixed_effects_absorb_is_left_out_by_name(ddf, trial):
+    """Its variance has no information; kept, it would spoil the small-sample covariance."""
+    fit = lmm("y ~ treatment + C(subject) + (1 | subject)", trial, ddf=ddf)
+    plain = lmm("y ~ treatment + C(subject)", trial, ddf=ddf)
+    assert list(fit.variance.index) == ["residual"]
+    assert fit.warnings[-1] == (
+        "(1 | subject) is left out: the fixed effects already tell its groups apart"
+    )
+    pd.testing.assert_frame_equal(fit.coefficients, plain.coefficients)

@@ -339,8 +339,9 @@ def test_only_the_analyses_asked_for_are_run_and_rebuilt(tiny, tiny_file, tmp_pa
 
 
 def test_tables_hold_numbers_in_full(made):
-    frame = pd.read_csv(made.folder / "tables" / "estimates.csv", float_precision="round_trip")
-    assert frame["estimate"].tolist() == made.results.estimates["estimate"].tolist()
+    frame = pd.read_csv(made.folder / "tables" / "estimates.csv", dtype="str")
+    # float() reads back what was written; older parsers of pandas are off by one last digit
+    assert [float(v) for v in frame["estimate"]] == made.results.estimates["estimate"].tolist()
 
 
 @pytest.mark.slow
