@@ -147,6 +147,7 @@ class MixedModel:
         }
         frame = pd.DataFrame(columns, index=pd.Index(self.problem.names, name="term"))
         frame.attrs["ddf"] = self.ddf
+        frame.columns.name = self.ddf
         return frame
 
     def _contrasts(self, rows: np.ndarray) -> small_sample.ContrastTable:
@@ -312,6 +313,7 @@ class MixedModel:
         frame = estimates_frame(estimate_rows(self.problem, self.fit, asked, self.ddf, self.level))
         out = frame[["estimate", "se", "df", "ci_low", "ci_high", "status"]]
         out.index = pd.MultiIndex.from_tuples(cells, names=list(names))
+        out.columns.name = self.ddf
         return out
 
     def test(self, rows: np.ndarray) -> small_sample.FTest:
@@ -425,6 +427,7 @@ class MixedModel:
         frame["df"] = row["df"]
         frame["ci_low"] = frame["estimate"] - half * frame["se"]
         frame["ci_high"] = frame["estimate"] + half * frame["se"]
+        frame.columns.name = self.ddf
         return frame
 
     def anova(self, type: int = 3, *, covariates: str = "zero") -> pd.DataFrame:

@@ -176,6 +176,7 @@ def build_problem(
     x_full = spec.learned
     _check_matrix(x_full, spec)
     aliasing = find_aliases(x_full, spec.columns)
+    notes += _unused_levels(used, spec)
     notes += [f"column {a.name} is left out: it equals {a.equals}" for a in aliasing.aliased]
     factorised = cache(lambda name: _codes_and_labels(used, name))
     random = tuple(_random_design(t, used, factorised, notes) for t in split.random)
@@ -254,6 +255,18 @@ def _check_outcome(y: np.ndarray, name: str, x: np.ndarray) -> None:
 
 TWICE_UP_TO = 100_000
 """Rows up to which copies are looked for."""
+
+
+def _unused_levels(data: pd.DataFrame, spec: FixedSpec) -> list[str]:
+    """Say which declared levels have no row."""
+    notes = []
+    for name, levels in spec.factors:
+        declared = getattr(data[name].dtype, "categories", ())
+        absent = [str(v) for v in declared if str(v) not in levels]
+        if absent:
+            some = "level" if len(absent) == 1 else "levels"
+            notes.append(f"{name} has no rows at its {some} {', '.join(absent)}, left out")
+    return notes
 
 
 def _copies(used: pd.DataFrame, numbers: np.ndarray) -> list[str]:

@@ -93,3 +93,20 @@ def test_a_random_term_that_fixed_effects_absorb_is_left_out_by_name(ddf, trial)
         "(1 | subject) is left out: the fixed effects already tell its groups apart"
     )
     pd.testing.assert_frame_equal(fit.coefficients, plain.coefficients)
+
+
+def test_levels_without_rows_are_named(trial):
+    data = trial.assign(treatment=pd.Categorical(trial["treatment"], ["A", "B", "C", "D"]))
+    fit = lmm("y ~ period + treatment + (1 | subject)", data)
+    assert "treatment has no rows at its levels C, D, left out" in fit.warnings
+    plain = lmm("y ~ period + treatment + (1 | subject)", trial)
+    pd.testing.assert_frame_equal(fit.coefficients, plain.coefficients)
+
+
+@pytest.mark.parametrize("ddf", ["kenward-roger", "satterthwaite", "containment", "z"])
+def test_every_table_names_its_method(ddf, trial):
+    fit = lmm("y ~ period + treatment + (1 | subject)", trial, ddf=ddf)
+    asked = {"treatment": "B - A"}
+    tables = [fit.coefficients, fit.anova(), fit.means("treatment"), fit.effect_sizes(asked)]
+    assert all(ddf in str(t.columns.name) and ddf in t.to_string() for t in tables)
+    assert fit.contrast(asked)["method"].item() == ddf
