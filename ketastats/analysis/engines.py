@@ -142,20 +142,25 @@ def register_engine(name: str, engine: UserEngine) -> None:
     _REGISTERED[name] = engine
 
 
+def check_engine(analysis: Analysis) -> None:
+    """Raise StudyError when an analysis names an engine that does not exist."""
+    if analysis.engine not in (*_BUILT_IN, *_REGISTERED):
+        raise StudyError(
+            f"there is no engine {analysis.engine!r}",
+            where=f"analyses.{analysis.name}.engine",
+            mend=suggestion(analysis.engine, [*_BUILT_IN, *_REGISTERED])
+            + " (or register it with ks.register_engine)",
+        )
+
+
 def run_engine(
     analysis: Analysis, estimands: tuple[Estimand, ...], data: pd.DataFrame, context: Context
 ) -> Answer:
     """Answer estimands with the engine an analysis names."""
+    check_engine(analysis)
     if analysis.engine in _BUILT_IN:
         return _BUILT_IN[analysis.engine](analysis, estimands, data, context)
-    if analysis.engine in _REGISTERED:
-        return _user(analysis, estimands, data)
-    raise StudyError(
-        f"there is no engine {analysis.engine!r}",
-        where=f"analyses.{analysis.name}.engine",
-        mend=suggestion(analysis.engine, [*_BUILT_IN, *_REGISTERED])
-        + " (or register it with ks.register_engine)",
-    )
+    return _user(analysis, estimands, data)
 
 
 def _user(analysis: Analysis, estimands: tuple[Estimand, ...], data: pd.DataFrame) -> Answer:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ketastats.analysis.engines import Answer, Context, run_engine
+from ketastats.analysis.engines import Answer, Context, check_engine, run_engine
 from ketastats.core.errors import DataError
 from ketastats.core.threads import one_thread
 from ketastats.study.conform import check_table
@@ -192,8 +192,10 @@ def analyse(
     >>> results.estimates["engine"].unique().tolist()
     ['reml']
     """
-    frames = _frames(study, data, seed)
     chosen = study.analyses if analyses is None else tuple(study.analysis(n) for n in analyses)
+    for a in chosen:
+        check_engine(a)
+    frames = _frames(study, data, seed)
     answers = []
     for a in chosen:
         if progress is not None:

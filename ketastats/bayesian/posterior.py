@@ -17,7 +17,7 @@ from ketastats.core.errors import DataError, NotEstimable
 from ketastats.core.random import Purpose, generator
 from ketastats.problem.build import Problem
 from ketastats.problem.estimates import estimates_frame
-from ketastats.problem.questions import as_estimands
+from ketastats.problem.questions import as_estimands, ask
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,15 +159,15 @@ class Posterior:
         NotEstimable
             When the data cannot answer one of them.
         """
-        rows, estimable = self._rows(estimands)
-        for e, fine in zip(estimands, estimable, strict=True):
-            if not fine:
+        asked = ask(self.problem, estimands)
+        for e, reason in zip(estimands, asked.reasons, strict=True):
+            if reason:
                 raise NotEstimable(
-                    f"the data cannot answer {e.name!r}: {aliases(self.problem)}",
+                    f"the data cannot answer {e.name!r}: {reason}",
                     where=f"estimands.{e.name}",
                     mend="ask for something else or change the formula",
                 )
-        return self.draws.gamma @ rows.T
+        return self.draws.gamma @ asked.rows.T
 
     def densities(
         self, estimands: Sequence[Estimand], points: int = 200
@@ -179,7 +179,7 @@ class Posterior:
         dict of str to (numpy.ndarray, numpy.ndarray)
             By name of the estimand: where, and the density there; each of shape (points,).
         """
-        _, estimable = self._rows(estimands)
+        estimable = ask(self.problem, estimands).estimable
         asked = [e for e, fine in zip(estimands, estimable, strict=True) if fine]
         draws = self.estimand_draws(asked)
         return {
@@ -230,9 +230,6 @@ class Posterior:
         """Write the DataTree as netCDF, whole or not at all; equal draws give equal bytes."""
         save_datatree(self.datatree, path)
 
-    def _rows(self, estimands: Sequence[Estimand]) -> tuple[np.ndarray, np.ndarray]:
-        return self.problem.aliasing.reduce(self.problem.fixed.rows_for(tuple(estimands)))
-
     def __str__(self) -> str:
         p = self.problem
         lines = [
@@ -267,16 +264,11 @@ def stacked(draws: Draws) -> np.ndarray:
     return np.concatenate([draws.gamma, draws.sd, draws.sigma[:, :, None]], axis=2)
 
 
-def aliases(problem: Problem) -> str:
-    """Say which columns the data cannot tell apart."""
-    return "; ".join(f"aliased: {a.name} equals {a.equals}" for a in problem.aliasing.aliased)
-
-
 def estimate_rows(post: Posterior, estimands: Sequence[Estimand]) -> list[dict[str, object]]:
     """Return one record of Estimates per estimand."""
     problem = post.problem
-    rows, estimable = problem.aliasing.reduce(problem.fixed.rows_for(tuple(estimands)))
-    draws = post.draws.gamma @ rows.T
+    asked = ask(problem, estimands)
+    draws = post.draws.gamma @ asked.rows.T
     m, known = summaries.moments(draws, post.level), summaries.convergence(draws)
     poor = failed_estimands(known)
     failed = [str(g) for g in post.gates if not g.passed]
@@ -289,8 +281,8 @@ def estimate_rows(post: Posterior, estimands: Sequence[Estimand]) -> list[dict[s
             "level": post.level,
             "method": post.settings.method,
         }
-        if not estimable[k]:
-            record |= {"status": "not_estimable", "notes": aliases(problem)}
+        if not asked.estimable[k]:
+            record |= {"status": "not_estimable", "notes": asked.reasons[k]}
         else:
             own = f"R-hat {known.r_hat[k]:.4g}, bulk ESS {known.ess_bulk[k]:.0f}, tail ESS " + (
                 f"{known.ess_tail[k]:.0f} of its own draws"

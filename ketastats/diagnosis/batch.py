@@ -10,6 +10,7 @@ from ketastats.core.errors import NotEstimable
 from ketastats.frequentist.fit import fit_problem
 from ketastats.frequentist.small_sample import contrasts
 from ketastats.problem.build import build_problem
+from ketastats.problem.questions import ask
 from ketastats.study.model import Analysis, Estimand, Study
 from ketastats.synthesis.draw import draw_outcomes
 
@@ -58,15 +59,16 @@ def answer_batch(
         When the formula cannot answer the estimand in this design.
     """
     problem = build_problem(analysis.formula, study.plan(analysis.outcome))
-    rows, estimable = problem.aliasing.reduce(problem.fixed.rows_for((estimand,)))
-    if not estimable.all():
+    asked = ask(problem, (estimand,))
+    if not asked.estimable.all():
         raise NotEstimable(
-            f"{analysis.name} cannot answer {estimand.name}", where=f"analyses.{analysis.name}"
+            f"{analysis.name} cannot answer {estimand.name}: {asked.reasons[0]}",
+            where=f"analyses.{analysis.name}",
         )
     parts = []
     for start in range(0, len(y), CHUNK):
         fit = fit_problem(problem, y[start : start + CHUNK])
-        table = contrasts(fit, rows, analysis.ddf, analysis.level)
+        table = contrasts(fit, asked.rows, analysis.ddf, analysis.level)
         columns = [getattr(table, k)[:, 0] for k in ("estimate", "se", "df", "t", "p")]
         parts.append([*columns, fit.boundary.any(axis=1), fit.converged])
     return BatchAnswers(*(np.concatenate(c) for c in zip(*parts, strict=True)))

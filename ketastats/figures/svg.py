@@ -85,7 +85,7 @@ _LONG = re.compile(r"-?\d+\.\d{3,}")
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Drawing:
     """A figure as SVG text; notebooks show it, :meth:`save` writes it.
 
     Attributes

@@ -13,6 +13,7 @@ from ketastats.frequentist.containment import containment_df
 from ketastats.frequentist.moments import make_moments
 from ketastats.frequentist.reml import RemlFit, fit_reml
 from ketastats.problem.build import Problem
+from ketastats.problem.questions import ask
 
 if TYPE_CHECKING:
     from ketastats.study.model import Estimand
@@ -82,8 +83,8 @@ def estimate_rows(
     problem: Problem, fit: RemlFit, estimands: Sequence[Estimand], ddf: str, level: float
 ) -> list[dict[str, object]]:
     """Return one record per estimand for a batch of one."""
-    rows, estimable = problem.aliasing.reduce(problem.fixed.rows_for(tuple(estimands)))
-    table = contrast_table(problem, fit, rows, ddf, level)
+    asked = ask(problem, estimands)
+    table = contrast_table(problem, fit, asked.rows, ddf, level)
     status = statuses(fit)[0]
     records = []
     for k, e in enumerate(estimands):
@@ -93,18 +94,16 @@ def estimate_rows(
             "engine": "reml",
             "level": level,
             "method": ddf,
-            "status": status if estimable[k] else "not_estimable",
+            "status": status if asked.estimable[k] else "not_estimable",
         }
-        if estimable[k] and status != "unconverged":
+        if asked.estimable[k] and status != "unconverged":
             names = ("estimate", "se", "df", "statistic", "p", "ci_low", "ci_high")
             source = ("estimate", "se", "df", "t", "p", "ci_low", "ci_high")
             record |= {
                 n: float(getattr(table, s)[0, k]) for n, s in zip(names, source, strict=True)
             }
-        elif not estimable[k]:
-            record["notes"] = "; ".join(
-                f"aliased: {a.name} equals {a.equals}" for a in problem.aliasing.aliased
-            )
+        elif not asked.estimable[k]:
+            record["notes"] = asked.reasons[k]
         else:
             record["notes"] = "the fit did not converge"
         records.append(record)

@@ -12,6 +12,7 @@ from ketastats.core.errors import DataError, NotEstimable
 from ketastats.frequentist.fit import METHODS, contrast_table, fit_problem
 from ketastats.frequentist.model import MixedModel
 from ketastats.problem.build import build_problem
+from ketastats.problem.questions import ask
 from ketastats.problem.strata import find_units
 
 if TYPE_CHECKING:
@@ -189,10 +190,11 @@ def lmm_many(
     y = y[:, problem.rows]
     rows, names = np.eye(problem.x.shape[1]), problem.names
     if estimands is not None:
-        rows, estimable = problem.aliasing.reduce(problem.fixed.rows_for(tuple(estimands)))
-        names = tuple(e.name for e in estimands)
-        if not estimable.all():
-            raise NotEstimable(f"the data cannot answer {names[int(np.argmin(estimable))]!r}")
+        asked = ask(problem, estimands)
+        rows, names = asked.rows, tuple(e.name for e in estimands)
+        if not asked.estimable.all():
+            k = int(np.argmin(asked.estimable))
+            raise NotEstimable(f"the data cannot answer {names[k]!r}: {asked.reasons[k]}")
     columns = ("estimate", "se", "df", "t", "p", "ci_low", "ci_high")
     parts = []
     for start in range(0, len(y), CHUNK):

@@ -26,13 +26,13 @@ from ketastats.problem.hypotheses import (
     type2_rows,
     type3_rows,
 )
-from ketastats.problem.questions import as_estimands, mean_estimands, pair_estimands
+from ketastats.problem.questions import as_estimands, ask, mean_estimands, pair_estimands
 from ketastats.problem.strata import Units, missing_units
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ketastats.figures.svg import Picture
+    from ketastats.figures.svg import Drawing
     from ketastats.study.model import Estimand
 
 INTERVENTIONS = ("treatment", "drug", "arm", "group", "condition", "dose")
@@ -224,7 +224,7 @@ class MixedModel:
         return frame
 
     def _beside(self, asked: Sequence[Estimand]) -> BoundaryAnswers | None:
-        rows, _ = self.problem.aliasing.reduce(self.problem.fixed.rows_for(tuple(asked)))
+        rows = ask(self.problem, asked).rows
         return boundary_answers(self.problem, self.fit, rows, self.ddf, self.level, ml=self.ml)
 
     def at_boundary(
@@ -259,7 +259,7 @@ class MixedModel:
             rows, names = np.eye(len(self.problem.names)), list(self.problem.names)
         else:
             asked = as_estimands(self.problem, contrast, within)
-            rows, _ = self.problem.aliasing.reduce(self.problem.fixed.rows_for(asked))
+            rows = ask(self.problem, asked).rows
             names = [e.name for e in asked]
         found = boundary_answers(self.problem, self.fit, rows, self.ddf, self.level, ml=self.ml)
         columns = {} if found is None else found.columns()
@@ -367,16 +367,16 @@ class MixedModel:
         p = self.problem
         return residuals(p, p.y, self.fit.beta[0], self.fit.theta[0], kind)
 
-    def plot(self) -> Picture:
+    def plot(self) -> Drawing:
         """Draw conditional residuals against fitted values, and their normal Q-Q plot.
 
         Returns
         -------
-        Picture
+        Drawing
             Shown in a notebook; ``fit.plot().save("residuals.svg")`` writes it.
         """
         from ketastats.figures.diagnostics import residual_plots
-        from ketastats.figures.svg import Picture
+        from ketastats.figures.svg import Drawing
 
         groups = [r.term.name for r in self.problem.random]
         svg = residual_plots(
@@ -386,7 +386,7 @@ class MixedModel:
             ident="residuals",
             subject=groups[0] if groups else "row",
         )
-        return Picture(svg, f"Residuals of {self.problem.outcome} ~ {self.problem.formula}")
+        return Drawing(svg, f"Residuals of {self.problem.outcome} ~ {self.problem.formula}")
 
     def predict(self, data: pd.DataFrame | None = None) -> np.ndarray:
         """Predict the mean.

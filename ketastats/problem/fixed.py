@@ -27,10 +27,9 @@ from ketastats.problem.inputs import (
     plain_name,
     read_terms,
 )
-from ketastats.study.contrasts import Grid, cell_weights, full_grid
+from ketastats.study.contrasts import Grid, full_grid
 from ketastats.study.formula import names_in
 from ketastats.study.lookup import suggestion
-from ketastats.study.model import Estimand
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +163,6 @@ class FixedSpec:
         codes = {name: cells[:, i] for i, (name, _) in enumerate(self.factors)}
         values = {name: np.full(len(cells), float(v)) for name, v in covariates.items()}
         return self._build(codes, values, len(cells))
-
-    def rows_for(self, estimands: tuple[Estimand, ...]) -> np.ndarray:
-        """Return one coefficient row per estimand, shape (estimands, all columns)."""
-        grid, matrix = self.grid()
-        return np.array([cell_weights(e, grid) @ matrix for e in estimands]).reshape(
-            len(estimands), matrix.shape[1]
-        )
 
 
 def assemble(

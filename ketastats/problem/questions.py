@@ -4,12 +4,59 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from ketastats.core.errors import NotEstimable
 from ketastats.problem.build import Problem
-from ketastats.study.contrasts import parse_contrast
+from ketastats.study.contrasts import cell_weights, parse_contrast
 from ketastats.study.lookup import suggestion
 from ketastats.study.model import Estimand
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """Estimands as rows over the coefficients of a problem.
+
+    Attributes
+    ----------
+    rows : numpy.ndarray, shape (K, q)
+        Zeros where there is no answer.
+    estimable : numpy.ndarray of bool, shape (K,)
+    reasons : tuple of str
+        Why there is none; empty where there is.
+    """
+
+    rows: np.ndarray
+    estimable: np.ndarray
+    reasons: tuple[str, ...]
+
+
+def ask(problem: Problem, estimands: Sequence[Estimand]) -> Asked:
+    """Turn estimands into rows over the coefficients, or say why the problem has no answer.
+
+    There is none for a factor or level that the formula or the rows do not have, for cells that
+    differ between the sides of a contrast, for a difference that the model holds at zero, and for
+    columns that the data cannot tell apart.
+    """
+    grid, matrix = problem.fixed.grid()
+    full = np.zeros((len(estimands), matrix.shape[1]))
+    reasons = [""] * len(estimands)
+    for k, estimand in enumerate(estimands):
+        try:
+            full[k] = cell_weights(estimand, grid) @ matrix
+        except NotEstimable as error:
+            reasons[k] = error.message
+        else:
+            if np.abs(full[k]).max(initial=0.0) < 1e-12:  # cells cancel to rounding
+                term = ":".join(f for f, _ in estimand.contrast)
+                reasons[k] = f"the model holds it at zero: add {term} to the formula"
+    rows, estimable = problem.aliasing.reduce(full)
+    aliased = "; ".join(f"aliased: {a.name} equals {a.equals}" for a in problem.aliasing.aliased)
+    reasons = [r or ("" if ok else aliased) for r, ok in zip(reasons, estimable, strict=True)]
+    estimable = np.array([not r for r in reasons], dtype=bool)
+    return Asked(np.where(estimable[:, None], rows, 0.0), estimable, tuple(reasons))
 
 
 def as_estimands(

@@ -9,6 +9,7 @@ import numpy as np
 
 from ketastats.analysis.engines import Answer
 from ketastats.figures.diagnostics import Density, densities
+from ketastats.problem.questions import ask
 from ketastats.reporting.document import Picture, rich
 from ketastats.reporting.material import Material
 from ketastats.reporting.words import capital, listing
@@ -70,8 +71,7 @@ def estimand_priors(
         mean[design.intercept], sd[design.intercept] = parse_prior(
             text["intercept"], "intercept"
         ).parameters
-    rows, _ = problem.aliasing.reduce(problem.fixed.rows_for(tuple(estimands)))
-    means, sds = normal_of_rows(rows @ design.back, mean, sd)
+    means, sds = normal_of_rows(ask(problem, estimands).rows @ design.back, mean, sd)
     return {e.name: (float(m), float(s)) for e, m, s in zip(estimands, means, sds, strict=True)}
 
 

@@ -1,5 +1,7 @@
 """Engines by name, completers, and truth beside both schools."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -88,7 +90,6 @@ def test_given_data_give_the_same_answers_as_drawn_ones(study: Study, results: R
 
 
 def test_a_registered_engine_answers_by_name(study: Study) -> None:
-    from dataclasses import replace
 
     def mean_difference(data: pd.DataFrame, estimands: tuple[object, ...]) -> pd.DataFrame:
         means = data.groupby("treatment", observed=True)["madrs"].mean()
@@ -113,3 +114,27 @@ def test_estimates_refuse_unknown_columns_and_statuses() -> None:
         estimates_frame([{"estimator": 1}])
     with pytest.raises(ValueError, match="status"):
         estimates_frame([{"status": "fine"}])
+
+
+def test_an_engine_that_does_not_exist_is_named_before_anything_runs(study: Study) -> None:
+    ran: list[str] = []
+    wrong = replace(study.analysis("completers"), engine="remml")
+    changed = replace(study, analyses=(study.analysis("primary"), wrong))
+    with pytest.raises(StudyError, match="there is no engine 'remml'; did you mean 'reml'"):
+        ks.analyse(changed, seed=1, progress=ran.append)
+    assert not ran
+
+
+def test_a_formula_without_the_estimands_factor_is_a_row_and_no_end(study: Study) -> None:
+    """The other estimands of the analysis are answered."""
+    short = replace(study.analysis("primary"), formula="treatment * time + period + (1 | subject)")
+    changed = replace(study, analyses=(short,))
+    table = ks.analyse(changed, seed=1).estimates.set_index("estimand")
+    lost = table[table["status"] == "not_estimable"]
+    assert len(lost) and len(lost) < len(table)
+    why = lost["notes"].drop("period")
+    assert why.str.contains("names 'sex', which the model does not contain").all()
+    assert "the model holds it at zero: add period:time" in lost.loc["period", "notes"]
+    assert lost["estimate"].isna().all() and lost["p"].isna().all()
+    answered = table[table["status"] == "ok"]
+    assert {"attenuation", "day1"} <= set(answered.index) and answered["p"].notna().all()

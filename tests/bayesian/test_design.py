@@ -7,7 +7,7 @@ from ketastats.bayesian.mcmc import model_inputs
 from ketastats.bayesian.priors import choose_priors
 from ketastats.core.errors import FormulaError
 from ketastats.problem.build import build_problem
-from ketastats.problem.questions import as_estimands
+from ketastats.problem.questions import as_estimands, ask
 from ketastats.study.priors import Prior
 
 GIVEN = {"effects": "normal(0, 3)", "intercept": "normal(1, 20)", "sd": "half-normal(2)"}
@@ -138,7 +138,7 @@ def prior_of(formula, table, contrast):
     """Return mean and SD of a contrast under the prior."""
     problem, design = standard(formula, table)
     inputs = model_inputs(problem, design, choose_priors(GIVEN, problem.y, "y", None, None))
-    rows, _ = problem.aliasing.reduce(problem.fixed.rows_for(as_estimands(problem, contrast)))
+    rows = ask(problem, as_estimands(problem, contrast)).rows
     row = rows[0] @ design.back
     return row @ inputs.location, np.sqrt(row**2 @ inputs.scale**2)
 

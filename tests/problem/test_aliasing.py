@@ -110,3 +110,13 @@ def test_every_table_names_its_method(ddf, trial):
     tables = [fit.coefficients, fit.anova(), fit.means("treatment"), fit.effect_sizes(asked)]
     assert all(ddf in str(t.columns.name) and ddf in t.to_string() for t in tables)
     assert fit.contrast(asked)["method"].item() == ddf
+
+
+def test_a_difference_that_the_model_holds_at_zero_is_no_estimate(trial):
+    """Without period:treatment the effect is the same in both periods, by assumption."""
+    data = trial.assign(sex=np.where(trial["subject"].str[1:].astype(int) % 4 < 2, "F", "M"))
+    fit = lmm("y ~ period + treatment + sex + (1 | subject)", data)
+    row = fit.contrast({"treatment": "B - A", "sex": "M - F"}).iloc[0]
+    assert row["status"] == "not_estimable" and np.isnan(row["estimate"])
+    assert row["notes"] == "the model holds it at zero: add treatment:sex to the formula"
+    assert fit.contrast({"treatment": "B - A"})["status"].item() in ("ok", "boundary")
