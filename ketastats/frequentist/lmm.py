@@ -59,7 +59,8 @@ def lmm(
     contrasts : str
         Coding of the factors in ``coefficients``: ``treatment`` (each level against the first) or
         ``sum`` (each level but the last against the mean of all, as R's contr.sum). Means,
-        contrasts and type III tests are the same with either.
+        contrasts and F tests are the same with either; Satterthwaite's df of a joint test depend
+        a little on the basis it is asked in.
 
     Returns
     -------

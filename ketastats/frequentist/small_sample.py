@@ -259,20 +259,30 @@ def _kenward_roger_f(fit: RemlFit, rows: np.ndarray, w: np.ndarray, adjusted: np
 
 
 def kenward_roger_scale(a1: np.ndarray, a2: np.ndarray, ell: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the scale of F and its denominator df from A1 and A2, as pbkrtest guards them."""
+    """Return the scale of F and its denominator df from A1 and A2.
+
+    Where the df are 2 the formulas divide zero by zero (Kenward & Roger 1997, section 3.2); as in
+    pbkrtest such a quotient is 1, and so is the scale next to 2 df.
+    """
     b = (a1 + 6 * a2) / (2 * ell)
     g = ((ell + 1) * a1 - (ell + 4) * a2) / ((ell + 2) * a2)
     denominator = 3 * ell + 2 * (1 - g)
     c1, c2, c3 = g / denominator, (ell - g) / denominator, (ell + 2 - g) / denominator
-    e = 1 / (1 - a2 / ell)
-    v0 = 1 + c1 * b
-    v1 = 1 - c2 * b
-    v2 = 1 - c3 * b
-    v0 = np.where(np.abs(v0) < 1e-10, 0.0, v0)
-    rho = (1 / ell) * ((1 - a2 / ell) / v1) ** 2 * v0 / v2
+    v0, v1, v2 = 1 + c1 * b, 1 - c2 * b, 1 - c3 * b
+    v0 = np.where(np.abs(v0) < ZERO, 0.0, v0)
+    left = 1 - a2 / ell
+    both = (np.abs(left) < ZERO) & (np.abs(v1) < ZERO)
+    quotient = np.where(both, 1.0, left / np.where(both, 1.0, v1))
+    rho = (1 / ell) * quotient**2 * v0 / v2
     df = 4 + (ell + 2) / (ell * rho - 1)
-    scale = np.where(np.abs(df - 2) < 1e-2, 1.0, df / (e * (df - 2)))
+    near = np.abs(df - 2) < 1e-2
+    scale = np.where(near, 1.0, df * left / np.where(near, 1.0, df - 2))
     return scale, df
+
+
+ZERO = 1e-10
+"""Terms near one that cancel to less than this are zero: rounding leaves 1e-16 of the information,
+which in nearly singular cases is 1e-11 of these."""
 
 
 def satterthwaite_f(fit: RemlFit, rows: np.ndarray) -> FTest:

@@ -159,3 +159,27 @@ def test_derivatives_are_those_of_the_likelihood(name, dense, same_group, crosso
         curve = weights @ np.array([p[1] for p in points])
         np.testing.assert_allclose(score[r], slope, rtol=1e-7, atol=1e-9)
         np.testing.assert_allclose(-observed[r], curve, rtol=1e-7, atol=1e-9)
+
+
+def test_kenward_roger_at_two_df_survives_rounding():
+    """Three blocks by two: df 2 exactly, where the published formulas are zero by zero.
+
+    Every order of the rows rounds otherwise; F of one contrast is its t squared all the same.
+    """
+    rng = np.random.default_rng(4)
+    rows = [(f"b{i}", h, k) for i in range(3) for h in "xy" for k in range(4)]
+    frame = pd.DataFrame(rows, columns=["block", "harvest", "plot"])
+    plot = frame["block"] + frame["harvest"]
+    frame["y"] = 3 * rng.normal(size=6)[pd.factorize(plot)[0]] + rng.normal(size=len(frame))
+    seen = set()
+    for seed in range(60):
+        order = np.random.default_rng(seed).permutation(len(frame))
+        fit = lmm("y ~ block + harvest + (1 | block:harvest)", frame.iloc[order])
+        row = fit.anova().loc["harvest"]
+        t = fit.contrast({"harvest": "y - x"}).iloc[0]
+        assert fit.status == "ok"
+        np.testing.assert_allclose(row["den_df"], 2, rtol=1e-8)
+        np.testing.assert_allclose(row["F"], t["statistic"] ** 2, rtol=1e-8)
+        np.testing.assert_allclose(row["p"], t["p"], rtol=1e-8)
+        seen.add(float(row["F"]))
+    assert len(seen) > 1  # the orders did round differently
