@@ -9,7 +9,8 @@ import numpy as np
 from ketastats.frequentist import small_sample
 from ketastats.frequentist.fit import contrast_table, fit_problem
 from ketastats.frequentist.reml import RemlFit
-from ketastats.problem.build import Problem, absorbed, blocks_of
+from ketastats.problem.build import Problem
+from ketastats.problem.random import absorbed, blocks_of
 from ketastats.problem.rank import find_aliases
 
 FIXED_UP_TO = 500

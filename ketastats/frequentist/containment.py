@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ketastats.problem.build import Problem, RandomDesign
+from ketastats.problem.build import Problem
+from ketastats.problem.random import RandomDesign
 
 
 def containment_df(

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from ketastats.frequentist import small_sample
+from ketastats.frequentist.likelihood import evaluate
 from ketastats.frequentist.lmm import lmm
 from ketastats.frequentist.moments import make_moments
-from ketastats.frequentist.reml import evaluate
 from ketastats.problem.build import build_problem
 
 RTOL = 1e-9

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from ketastats.core.errors import DataError, FormulaError
+from ketastats.frequentist.likelihood import evaluate
 from ketastats.frequentist.lmm import lmm
 from ketastats.frequentist.moments import make_moments
-from ketastats.frequentist.reml import evaluate
 from ketastats.problem.build import build_problem
 from ketastats.problem.residual import residual_structure
 
