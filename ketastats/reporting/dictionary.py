@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ketastats.core.files import sha256_of
-from ketastats.study.describe import design_sentence, parameters
+from ketastats.study.describe import design_sentence, parameters, recorded_as
 from ketastats.study.model import Cluster, Outcome, Study
+from ketastats.study.scales import is_linear, is_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,13 +177,14 @@ def _level_labels(study: Study, name: str, levels: list[str]) -> dict[str, str]:
 def _outcome_field(outcome: Outcome) -> dict[str, Any]:
     s = outcome.scale
     bounds = {"minimum": s.min, "maximum": s.max}
-    integer = s.kind == "integer"
-    recorded = "whole points" if integer else f"{s.decimals} decimal{'s' * (s.decimals != 1)}"
+    integer = is_whole(s)
+    recorded = recorded_as(outcome)
+    recorded = f"recorded to {recorded}" if is_linear(s) else recorded
     return {
         "name": outcome.name,
         "type": "integer" if integer else "number",
         "title": outcome.label,
-        "description": f"Synthetic outcome, recorded to {recorded}; empty where missing.",
+        "description": f"Synthetic outcome, {recorded}; empty where missing.",
         "unit": s.unit,
         "decimals": s.decimals,
         "constraints": {k: int(v) if integer else v for k, v in bounds.items() if v is not None},

@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from html import escape
 
-from ketastats.study.build import read_provenance
-from ketastats.study.model import Design, Outcome, Provenance, Study
+from ketastats.study.checks import read_provenance
+from ketastats.study.model import (
+    Amount,
+    BinomialScale,
+    CountScale,
+    Design,
+    LinkedSpread,
+    Outcome,
+    ProportionScale,
+    Provenance,
+    SerialSpread,
+    Spread,
+    Study,
+)
+from ketastats.study.scales import KINDS, is_linear, units
 
 
 def design_sentence(design: Design) -> str:
@@ -81,11 +94,13 @@ def _stated(stated: dict[str, Provenance], key: str) -> Provenance:
 
 def _outcome_parameters(o: Outcome) -> list[tuple[str, str, str, Provenance]]:
     stated = {p.key: p for p in o.provenance}
-    unit = f" {o.scale.unit}" if o.scale.unit else ""
-    rows = [
-        (o.name, "scale", scale_sentence(o), _stated(stated, "scale")),
-        (o.name, "baseline", f"{o.baseline:g}{unit}", _stated(stated, "baseline")),
-    ]
+    unit = "" if isinstance(o.scale, BinomialScale) or not o.scale.unit else f" {o.scale.unit}"
+    on = unit if is_linear(o.scale) else f" on the {KINDS[o.scale.kind].link} scale"
+    rows = [(o.name, "scale", scale_sentence(o), _stated(stated, "scale"))]
+    for name, value in _amounts(o):
+        from_where = stated.get(f"scale.{name}") or _stated(stated, "scale")
+        rows.append((o.name, name, value, from_where))
+    rows.append((o.name, "baseline", f"{o.baseline:g}{unit}", _stated(stated, "baseline")))
     for i, e in enumerate(o.effects):
         what = ", ".join(f"{f} = {'/'.join(ls)}" for f, ls in e.when)
         note = " (centred)" if e.centred else ""
@@ -95,13 +110,14 @@ def _outcome_parameters(o: Outcome) -> list[tuple[str, str, str, Provenance]]:
             (o.name, key, f"{e.add:+g}{unit}{note}", source or _stated(stated, f"effects.{i}"))
         )
     for s in o.spread:
-        value = (
-            f"{s.sd:g}" if s.by is None else ", ".join(f"{level} {sd:g}" for level, sd in s.by_sd)
-        )
-        when = "".join(f" at {f} = {'/'.join(ls)}" for f, ls in s.when)
         rows.append(
-            (o.name, f"SD: {s.name}", f"{value}{unit}{when}", _stated(stated, f"spread.{s.name}"))
+            (o.name, f"SD: {s.name}", _spread_words(s, on), _stated(stated, f"spread.{s.name}"))
         )
+    linked = [s for s in o.spread if isinstance(s, LinkedSpread)]
+    if linked:
+        each = ", ".join(f"{s.name} {s.correlation:+g}" for s in linked)
+        text = f"correlation with {linked[0].linked_with}: {each}"
+        rows.append((o.name, "linked", text, _stated(stated, "linked")))
     if o.carry_over is not None:
         c = o.carry_over
         amounts = ", ".join(f"{t} {a:+g}" for t, a in c.amounts) or c.of
@@ -128,12 +144,68 @@ def _outcome_parameters(o: Outcome) -> list[tuple[str, str, str, Provenance]]:
     return rows
 
 
-def scale_sentence(o: Outcome) -> str:
-    """Return the scale in words."""
+def _spread_words(s: Spread, on: str) -> str:
+    value = f"{s.sd:g}" if s.by is None else ", ".join(f"{level} {sd:g}" for level, sd in s.by_sd)
+    when = "".join(f" at {f} = {'/'.join(ls)}" for f, ls in s.when)
+    if not isinstance(s, SerialSpread):
+        return f"{value}{on}{when}"
+    step = "over the shortest step" if s.spaced else "from one level to the next"
+    return f"{value}{on}{when}, serial correlation {s.ar1:g} {step} of {s.over}"
+
+
+def _amounts(o: Outcome) -> list[tuple[str, str]]:
+    """Return the numbers that a scale with a class of its own carries, in words."""
     s = o.scale
-    kind = "whole points" if s.kind == "integer" else f"{s.decimals} decimal"
-    kind += "s" if s.kind == "real" and s.decimals != 1 else ""
+    if isinstance(s, BinomialScale):
+        rho = _amount_words(s.overdispersion)
+        more = [("overdispersion", f"intraclass correlation {rho}")]
+        return [("trials", _amount_words(s.trials)), *more * any(s.overdispersion.values)]
+    if isinstance(s, CountScale):
+        exposure = [("exposure", _amount_words(s.exposure))]
+        more = [("overdispersion", f"alpha {_amount_words(s.overdispersion)}")]
+        return [
+            *exposure * (s.exposure != Amount(1.0)),
+            *more * any(s.overdispersion.values),
+        ]
+    if isinstance(s, ProportionScale):
+        return [("precision", _amount_words(s.precision))]
+    return []
+
+
+def _amount_words(a: Amount) -> str:
+    if a.by is None:
+        return f"{a.value:g}"
+    return ", ".join(f"{level} {value:g}" for level, value in a.levels)
+
+
+def scale_sentence(o: Outcome) -> str:
+    """Return the scale in words, with the scales of true values where they differ from it."""
+    s = o.scale
+    named = f" ({s.unit})" if s.unit else ""
+    if not is_linear(s):
+        latent, natural = units(s)
+        per = " per unit of exposure" if s.kind == "count" else ""
+        link = "differences of log odds" if latent == "log odds" else "logarithms of ratios"
+        return f"{recorded_as(o)}{named}; true values as {natural or 'means'}{per} and {link}"
     low = "" if s.min is None else f"from {s.min:g}"
     high = "" if s.max is None else f"to {s.max:g}"
     bounds = " ".join(part for part in (low, high) if part)
-    return (f"{kind}, {bounds}" if bounds else kind) + (f" ({s.unit})" if s.unit else "")
+    kind = recorded_as(o)
+    return (f"{kind}, {bounds}" if bounds else kind) + named
+
+
+def recorded_as(o: Outcome) -> str:
+    """Return what numbers are recorded: ``whole points``, ``number out of 30 trials``."""
+    s = o.scale
+    decimals = f"{s.decimals} decimal{'s' * (s.decimals != 1)}"
+    if isinstance(s, BinomialScale):
+        values = s.trials.values
+        low, high = min(values), max(values)
+        if high == 1:
+            return "0 or 1"
+        return f"number out of {low:g}{f' to {high:g}' * (low != high)} trials"
+    if isinstance(s, CountScale):
+        return "count"
+    if s.kind in ("proportion", "ratio"):
+        return f"{s.kind}, {decimals}"
+    return "whole points" if s.kind == "integer" else decimals

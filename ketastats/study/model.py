@@ -10,30 +10,59 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ketastats.study.outcome import (
+    Amount,
+    BinomialScale,
+    CarryOver,
+    CountScale,
+    Dropout,
+    Effect,
+    Entry,
+    LinkedSpread,
+    Missing,
+    Occasions,
+    Outcome,
+    Pairs,
+    ProportionScale,
+    Provenance,
+    Scale,
+    SerialSpread,
+    Spread,
+    When,
+)
+
 if TYPE_CHECKING:
     import pandas as pd
 
-Pairs = tuple[tuple[str, str], ...]
-"""Factor-level pairs, ``(("time", "day1"), ("sex", "M"))``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Occasions:
-    """A factor measured repeatedly within each period (or within each unit).
-
-    Attributes
-    ----------
-    name : str
-        Column of the plan, such as ``time``, ``trial`` or ``spectrum``.
-    levels : tuple of str
-        In order.
-    days : tuple of float
-        Time of each level after the start of its period, in days; zeros when not declared.
-    """
-
-    name: str
-    levels: tuple[str, ...]
-    days: tuple[float, ...]
+__all__ = [
+    "Amount",
+    "Analysis",
+    "BinomialScale",
+    "CarryOver",
+    "Cluster",
+    "CountScale",
+    "Design",
+    "Dropout",
+    "Effect",
+    "Entry",
+    "Estimand",
+    "Group",
+    "LinkedSpread",
+    "Missing",
+    "Occasions",
+    "Outcome",
+    "Pairs",
+    "ProportionScale",
+    "Provenance",
+    "PublishedClaim",
+    "Reference",
+    "Scale",
+    "SerialSpread",
+    "Spread",
+    "Stratum",
+    "Study",
+    "When",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,157 +154,6 @@ class Design:
     def n_periods(self) -> int:
         """Number of periods; 1 for a parallel design."""
         return len(self.sequences[0][1]) if self.sequences else 1
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """How an outcome is measured.
-
-    Attributes
-    ----------
-    kind : str
-        ``integer`` (rounded to whole points) or ``real``.
-    min, max : float or None
-        Bounds; latent values beyond them are recorded at the bound.
-    decimals : int
-        Decimals recorded for a real outcome (0 for an integer).
-    unit : str
-        Unit in words: points, s, %.
-    """
-
-    kind: str
-    min: float | None
-    max: float | None
-    decimals: int
-    unit: str
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """An addition to the mean of every cell that matches ``when``.
-
-    With ``centred`` the strata named in ``when`` enter as indicator minus 1/levels, so that the
-    effect averages to zero over them: ``add = 2`` for men is +1 in men and -1 in women.
-    """
-
-    when: tuple[tuple[str, tuple[str, ...]], ...]
-    add: float
-    centred: bool
-    provenance: str
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """One variance component: independent normal deviations per level of ``factors``.
-
-    Attributes
-    ----------
-    name : str
-        As declared: ``subject``, ``subject:period``, ``cage``, ``residual``.
-    factors : tuple of str
-        Columns of the plan whose combination shares one deviation; empty for the residual.
-    sd : float
-        Standard deviation in outcome units (when not by group).
-    by : str or None
-        Stratum or factor whose level decides the SD.
-    by_sd : tuple of (str, float)
-    when : tuple of (str, tuple of str)
-        Rows to which the deviation applies; empty for all. ``{time = "day1"}`` makes
-        ``subject:time`` the person's own response.
-    """
-
-    name: str
-    factors: tuple[str, ...]
-    sd: float
-    by: str | None
-    by_sd: tuple[tuple[str, float], ...]
-    when: tuple[tuple[str, tuple[str, ...]], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class CarryOver:
-    """What an earlier period leaves behind.
-
-    Attributes
-    ----------
-    of : str
-        ``previous response`` (each subject's own latent response, decaying) or ``treatment``.
-    amounts : tuple of (str, float)
-        For ``treatment``: outcome units that each treatment leaves behind, counted at its own
-        dosing and decaying from then on.
-    half_life_days : float or None
-        Decay against the elapsed time; None keeps the amount whole and lets only the
-        immediately preceding period act.
-    response : tuple of str
-        For ``previous response``: (from level, to level) of the innermost time factor.
-    """
-
-    of: str
-    amounts: tuple[tuple[str, float], ...]
-    half_life_days: float | None
-    response: tuple[str, str] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """Lost observations: each row with probability ``at_random``, whatever its value."""
-
-    at_random: float
-
-
-@dataclass(frozen=True, slots=True)
-class Dropout:
-    """Loss of every row from period ``before_period`` on.
-
-    The probability is ``expit(logit(probability) + log_odds_per_unit * (last - centre))`` where
-    ``last`` is the last value recorded before that period.
-    """
-
-    before_period: int
-    probability: float
-    log_odds_per_unit: float
-    centre: float
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """Only people whose first measurement is at least (or at most) a threshold are enrolled."""
-
-    at_least: float | None
-    at_most: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """Where a parameter comes from.
-
-    ``kind`` is one of: read in the paper, read in a secondary source, derived, typical of the
-    literature, assumed.
-    """
-
-    key: str
-    kind: str
-    note: str
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One measured outcome with its declared truth."""
-
-    name: str
-    label: str
-    scale: Scale
-    occasions: tuple[Occasions, ...]
-    baseline: float
-    effects: tuple[Effect, ...]
-    spread: tuple[Spread, ...]
-    carry_over: CarryOver | None
-    missing: Missing | None
-    dropout: Dropout | None
-    entry: Entry | None
-    higher_is: str
-    typical_sd: float | None
-    provenance: tuple[Provenance, ...]
 
 
 @dataclass(frozen=True, slots=True)

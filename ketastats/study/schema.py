@@ -33,6 +33,8 @@ Levels = Annotated[list[Level], Field(min_length=1)]
 Times = list[Level] | dict[Level, Finite]
 Within = dict[Name, int | list[Level] | dict[Level, Finite]]
 When = dict[str, str | list[str]]
+ByLevel = dict[str, str | Finite]
+"""``{ by = "phase", before = 0.04, after = 0.2 }``: a number per level of a factor."""
 
 
 class Strict(BaseModel):
@@ -106,13 +108,25 @@ class DesignTable(Strict):
 
 
 class ScaleTable(Strict):
-    """How an outcome is recorded."""
+    """How an outcome is recorded.
 
-    kind: Literal["integer", "real"]
+    integer: whole points, rounded, recorded at the bounds beyond them. real: decimals, recorded at
+    the bounds beyond them (seconds with a ceiling). binomial: successes or failures out of
+    ``trials``; ``overdispersion`` is the intraclass correlation of the trials of a row
+    (beta-binomial). count: whole numbers from 0, over an ``exposure``; ``overdispersion`` is alpha
+    in the variance mu + alpha mu^2 (negative binomial). proportion: a share between 0 and 1, beta
+    with ``precision`` phi, variance mu (1 - mu) / (1 + phi). ratio: positive, log-normal.
+    """
+
+    kind: Literal["integer", "real", "binomial", "count", "proportion", "ratio"]
     min: Finite | None = None
     max: Finite | None = None
     decimals: Annotated[int, Field(ge=0, le=9)] = 2
     unit: str = ""
+    trials: Count | ByLevel | None = None
+    exposure: Finite | ByLevel | None = None
+    overdispersion: Finite | ByLevel | None = None
+    precision: Finite | ByLevel | None = None
 
 
 class EffectTable(Strict):
@@ -125,12 +139,26 @@ class EffectTable(Strict):
 
 
 class SpreadTable(BaseModel):
-    """An SD with a condition, or by the levels of a factor."""
+    """An SD with a condition, or by the levels of a factor; for the residual serial correlation.
+
+    SDs are in outcome units for the kinds integer and real, on the logit scale for binomial and
+    proportion, on the log scale for count and ratio.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
     sd: NonNegative | None = None
     when: When = {}
     by: str | None = None
+    ar1: Annotated[float, Field(gt=-1, lt=1)] | None = None
+    over: str | None = None
+    spaced: bool = False
+
+
+class LinkedTable(BaseModel):
+    """Correlation of this outcome's deviations with those of another, per component of spread."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    with_: Annotated[str, Field(alias="with")]
 
 
 class CarryOverTable(Strict):
@@ -165,13 +193,19 @@ class EntryTable(Strict):
 
 
 class OutcomeTable(Strict):
-    """[outcomes.NAME]."""
+    """[outcomes.NAME].
+
+    ``baseline`` and ``effects`` add up to the population mean of every cell, on the scale a reader
+    thinks in: points, seconds, a probability per trial (binomial), an expected count per unit of
+    exposure, a mean proportion, the arithmetic mean of a ratio.
+    """
 
     label: str = ""
     scale: ScaleTable
     baseline: Finite
     effects: list[EffectTable] = []
     spread: dict[str, NonNegative | SpreadTable]
+    linked: LinkedTable | None = None
     times: Times | None = None
     within: Within | None = None
     carry_over: CarryOverTable | None = None

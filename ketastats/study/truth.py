@@ -1,136 +1,25 @@
 """The true value of every estimand, exactly, from the declared truth.
 
-Latent values are linear in the declaration. Natural values are means of the outcome as recorded:
-rounded to whole points, clipped at the bounds. Carry-over and dropout do not change a true value;
-what an additive carry-over does to the usual within-subject estimate is given as a bias.
+Natural values are contrasts of means of the outcome as recorded: rounded to whole points, clipped
+at the bounds; of proportions for a binomial outcome, per unit of exposure for a count. Latent
+values are contrasts before rounding and clipping or, for outcomes with a link, on the link scale
+for a typical subject. Carry-over and dropout do not change a true value; what an additive
+carry-over does to the usual within-subject estimate is given as a bias.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import ndtr
 
 from ketastats.study.contrasts import Grid, cell_weights, full_grid
-from ketastats.study.model import (
-    CarryOver,
-    Design,
-    Estimand,
-    Occasions,
-    Outcome,
-    Scale,
-    Spread,
-    Study,
-)
+from ketastats.study.means import Columns, declared_means, latent_means, natural_means
+from ketastats.study.model import CarryOver, Design, Estimand, Occasions, Outcome, Study
 from ketastats.study.plan import Column, Plan, expand
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Columns = Mapping[str, Column]
-
-
-def matches(when: tuple[tuple[str, tuple[str, ...]], ...], columns: Columns, n: int) -> np.ndarray:
-    """Return 1 for rows that meet all conditions, else 0.
-
-    Returns
-    -------
-    numpy.ndarray, shape (n,)
-    """
-    out = np.ones(n)
-    for name, levels in when:
-        column = columns[name]
-        wanted = [column.levels.index(level) for level in levels]
-        out = out * np.isin(column.codes, wanted)
-    return out
-
-
-def latent_means(outcome: Outcome, design: Design, columns: Columns, n: int) -> np.ndarray:
-    """Return the declared direct mean of every row, carry-over zero.
-
-    Parameters
-    ----------
-    outcome : Outcome
-    design : Design
-    columns : mapping of str to Column
-        Codes of shape (n,).
-    n : int
-
-    Returns
-    -------
-    numpy.ndarray, shape (n,)
-    """
-    strata = {s.name for s in design.strata}
-    mean = np.full(n, outcome.baseline)
-    for effect in outcome.effects:
-        plain = tuple((f, ls) for f, ls in effect.when if not (effect.centred and f in strata))
-        factor = matches(plain, columns, n)
-        for name, levels in effect.when:
-            if effect.centred and name in strata:
-                share = len(levels) / len(columns[name].levels)
-                factor = factor * (matches(((name, levels),), columns, n) - share)
-        mean = mean + effect.add * factor
-    return mean
-
-
-def total_sd(outcome: Outcome, design: Design, columns: Columns, n: int) -> np.ndarray:
-    """Return the SD of a single latent value in every row, all components together, shape (n,)."""
-    where = {c.name: tuple((f, (level,)) for f, level in c.where) for c in design.clusters}
-    variance = np.zeros(n)
-    for component in outcome.spread:
-        applies = matches(component.when, columns, n)
-        for factor in component.factors:  # a mouse without a cage has no cage deviation
-            applies = applies * matches(where.get(factor, ()), columns, n)
-        variance += applies * component_sd(component, columns, n) ** 2
-    return np.sqrt(variance)
-
-
-def component_sd(component: Spread, columns: Columns, n: int) -> np.ndarray:
-    """Return a component's SD in every row, shape (n,): constant, or by the level of a factor."""
-    if component.by is None:
-        return np.full(n, component.sd)
-    table, column = dict(component.by_sd), columns[component.by]
-    return np.array([table[level] for level in column.levels])[column.codes]
-
-
-def recorded_mean(mean: np.ndarray, sd: np.ndarray, scale: Scale) -> np.ndarray:
-    r"""Return the mean of a normal variable after rounding and clipping.
-
-    Integer scale: :math:`E = a + \sum_{k=a+1}^{b} P(X \ge k - 1/2)`. Real scale: the mean of a
-    doubly censored normal (Greene, *Econometric Analysis*, the Tobit mean).
-
-    Parameters
-    ----------
-    mean, sd : numpy.ndarray, shape (n,)
-        Latent mean and SD.
-    scale : Scale
-
-    Returns
-    -------
-    numpy.ndarray, shape (n,)
-    """
-    sd = np.maximum(sd, 1e-300)
-    if scale.kind == "integer":
-        low = np.floor((mean - 9 * sd).min()) if scale.min is None else scale.min
-        high = np.ceil((mean + 9 * sd).max()) if scale.max is None else scale.max
-        points = np.arange(low + 1, high + 1)
-        return low + ndtr((mean[:, None] - points + 0.5) / sd[:, None]).sum(axis=1)
-    low = -np.inf if scale.min is None else scale.min
-    high = np.inf if scale.max is None else scale.max
-    a, b = (low - mean) / sd, (high - mean) / sd
-    inside = ndtr(b) - ndtr(a)
-    out = mean * inside + sd * (_density(a) - _density(b))
-    if np.isfinite(low):
-        out = out + low * ndtr(a)
-    if np.isfinite(high):
-        out = out + high * ndtr(-b)
-    return out
-
-
-def _density(z: np.ndarray) -> np.ndarray:
-    return np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
 
 
 def decay_weights(design: Design, occasions: tuple[Occasions, ...], carry: CarryOver) -> np.ndarray:
@@ -224,7 +113,7 @@ def factual_plan(design: Design, occasions: tuple[Occasions, ...]) -> Plan:
     return expand(small, occasions)
 
 
-def _counterfactual(design: Design, outcome: Outcome) -> tuple[Grid, Columns]:
+def counterfactual_cells(design: Design, outcome: Outcome) -> tuple[Grid, Columns]:
     """Every treatment in every period: the grid for treatment contrasts in a crossover."""
     factors = [("treatment", design.treatments)]
     if _uses(outcome, "sequence"):
@@ -247,13 +136,20 @@ def _uses(outcome: Outcome, factor: str) -> bool:
     )
 
 
-def _factual(plan: Plan) -> tuple[Grid, Columns]:
+def factual_cells(plan: Plan) -> tuple[Grid, Columns]:
     """Only what happens: arms of a parallel design, or sequences over periods."""
     names = [n for n in plan.names if n not in ("subject", "treatment")]
     codes = np.stack([plan[n].codes for n in names], axis=1)
     cells = tuple(tuple(int(x) for x in row) for row in codes)
     grid = Grid(tuple((n, plan[n].levels) for n in names), cells)
     return grid, {c.name: c for c in plan.columns}
+
+
+def cells_of(outcome: Outcome, design: Design) -> tuple[Grid, Columns]:
+    """Return every cell that has a mean: the arms, or every treatment in every period."""
+    if design.kind == "parallel":
+        return factual_cells(factual_plan(design, outcome.occasions))
+    return counterfactual_cells(design, outcome)
 
 
 def estimand_truth(study: Study, estimand: Estimand) -> tuple[float, float]:
@@ -271,17 +167,16 @@ def estimand_truth(study: Study, estimand: Estimand) -> tuple[float, float]:
     named = {name for name, _ in estimand.contrast} | {name for name, _ in estimand.within}
     factual = design.kind == "parallel" or "sequence" in named or estimand.target == "carry_over"
     plan = factual_plan(design, outcome.occasions)
-    grid, columns = _factual(plan) if factual else _counterfactual(design, outcome)
+    grid, columns = factual_cells(plan) if factual else counterfactual_cells(design, outcome)
     weights = cell_weights(estimand, grid)
     n = len(grid.codes)
-    sd = total_sd(outcome, design, columns, n)
-    mean = latent_means(outcome, design, columns, n)
-    natural = recorded_mean(mean, sd, outcome.scale)
+    natural = natural_means(outcome, design, columns, n)
     if estimand.target == "carry_over":
-        carried = expected_carry_over(outcome, design, plan)
-        natural = recorded_mean(mean + carried, sd, outcome.scale) - natural
-        mean = carried
-    return float(weights @ mean), float(weights @ natural)
+        latent = expected_carry_over(outcome, design, plan)
+        natural = natural_means(outcome, design, columns, n, shift=latent) - natural
+    else:
+        latent = latent_means(outcome, design, columns, n)
+    return float(weights @ latent), float(weights @ natural)
 
 
 def expected_carry_over(outcome: Outcome, design: Design, plan: Plan) -> np.ndarray:
@@ -290,7 +185,7 @@ def expected_carry_over(outcome: Outcome, design: Design, plan: Plan) -> np.ndar
         return np.zeros(plan.n)
     shape = (-1, design.n_periods, plan.rows_per_subject // design.n_periods)
     columns = {c.name: c for c in plan.columns}
-    direct = latent_means(outcome, design, columns, plan.n).reshape(shape)
+    direct = declared_means(outcome, design, columns, plan.n).reshape(shape)
     treatment = plan["treatment"].codes.reshape(shape)[:, :, 0]
     carried = add_carry_over(direct, treatment, design, outcome.occasions, outcome.carry_over)
     return carried.ravel()
@@ -311,7 +206,7 @@ def carry_over_bias(study: Study, estimand: Estimand) -> float:
         return float("nan")
     plan = expand(design, outcome.occasions)
     rows = {c.name: c for c in plan.columns}
-    grid, cells = _counterfactual(design, outcome)
+    grid, cells = counterfactual_cells(design, outcome)
     occasion_names = [o.name for o in outcome.occasions]
     sets = [
         ["treatment", *occasion_names, *(s.name for s in design.strata)],

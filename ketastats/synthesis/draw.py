@@ -8,15 +8,33 @@ draw is the same alone or in a batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, logit, ndtr, ndtri
+from scipy.special import expit, logit
 
 from ketastats.core.errors import StudyError
 from ketastats.core.random import Purpose, generator
-from ketastats.study.model import CarryOver, Design, Dropout, Entry, Outcome, Scale, Spread, Study
+from ketastats.study.means import amount_rows, latent_means
+from ketastats.study.model import (
+    Amount,
+    BinomialScale,
+    CarryOver,
+    CountScale,
+    Design,
+    Dropout,
+    LinkedSpread,
+    Outcome,
+    ProportionScale,
+    Scale,
+    Spread,
+    Study,
+)
 from ketastats.study.plan import Plan, expand
-from ketastats.study.truth import add_carry_over, component_sd, latent_means, matches
+from ketastats.study.scales import is_linear, needs_residual
+from ketastats.study.truth import add_carry_over
+from ketastats.synthesis.components import Component, enrol
+from ketastats.synthesis.quantiles import beta_quantile, binomial_quantile, count_quantile
 
 
 def draw_outcomes(
@@ -50,147 +68,154 @@ def draw_outcomes(
     if seed < 0:
         raise StudyError(f"the seed {seed} is negative", mend="use 0 or a positive integer")
     o, design = study.outcome(outcome), study.design
-    plan = expand(design, o.occasions)
-    columns = {c.name: c for c in plan.columns}
-    mean = latent_means(o, design, columns, plan.n)
-    parts = [_Component(s, plan) for s in o.spread]
-    counts = [p.per_subject for p in parts]
-    rows, n = plan.rows_per_subject, plan.n // plan.rows_per_subject
-    own = np.stack(
-        [_normals(seed, Purpose.OUTCOME, o.name, d, n, sum(counts)) for d in draws]
-    )  # (B, subjects, numbers per subject)
-    direct = np.broadcast_to(mean, (len(draws), plan.n)).copy()
-    for part in parts:
-        if part.cluster:
-            shared = np.stack([_cluster_normals(seed, o, part, d) for d in draws])
-            direct += part.sd * shared[:, part.index]
-    if o.entry is not None:
-        own = _enrol(own, parts, direct.reshape(len(draws), n, rows)[:, :, 0], o.entry, o.scale)
+    layout = _lay_out(o, design)
+    direct = _shared(layout, seed, draws)
+    own = _own_numbers(study, layout, direct, seed, draws)
     residual = np.zeros_like(direct)
-    for part, numbers in zip(parts, np.split(own, np.cumsum(counts)[:-1], axis=2), strict=True):
+    for part, numbers in zip(layout.parts, layout.split(own), strict=True):
         if part.is_residual:
             residual += part.over_rows(numbers)
         elif not part.cluster:
             direct += part.over_rows(numbers)
-    latent = direct + residual
-    if o.carry_over is not None:
-        latent = latent + _carried(direct, o, o.carry_over, design, plan)
-    values = record(latent, o.scale)
-    return _lose(values, o, plan, study, seed, draws) if missing else values
+    if is_linear(o.scale):
+        latent = direct + residual
+        if o.carry_over is not None:
+            latent = latent + _carried(direct, o, o.carry_over, design, layout.plan)
+        values = record(latent, o.scale)
+    else:
+        values = observe(direct, residual, o.scale, layout.plan)
+    return _lose(values, o, layout.plan, study, seed, draws) if missing else values
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Layout:
+    """An outcome laid out over its plan: latent means, shape (rows,), and components."""
+
+    outcome: Outcome
+    plan: Plan
+    mean: np.ndarray
+    parts: tuple[Component, ...]
+
+    @property
+    def n_subjects(self) -> int:
+        return self.plan.n // self.plan.rows_per_subject
+
+    @property
+    def per_subject(self) -> int:
+        """Numbers that every subject consumes."""
+        return sum(p.per_subject for p in self.parts)
+
+    def split(self, own: np.ndarray) -> list[np.ndarray]:
+        """Return views of the subjects' numbers, one per component, from (B, subjects, all)."""
+        return np.split(own, np.cumsum([p.per_subject for p in self.parts])[:-1], axis=2)
+
+
+def _lay_out(o: Outcome, design: Design) -> _Layout:
+    plan = expand(design, o.occasions)
+    mean = latent_means(o, design, {c.name: c for c in plan.columns}, plan.n)
+    spread = o.spread
+    if not needs_residual(o.scale):  # one number per row, whose quantile is drawn
+        spread = (*spread, Spread("residual", (), 1.0, None, (), ()))
+    return _Layout(o, plan, mean, tuple(Component(s, plan, o.occasions) for s in spread))
+
+
+def _shared(layout: _Layout, seed: int, draws: Sequence[int]) -> np.ndarray:
+    """Return means and deviations that subjects share, a new array of shape (B, rows)."""
+    out = np.broadcast_to(layout.mean, (len(draws), layout.plan.n)).copy()
+    for part in layout.parts:
+        if part.cluster:
+            name = f"{layout.outcome.name}/{part.cluster}"
+            normals = np.stack(
+                [_normals(seed, Purpose.CLUSTER, name, d, (part.n_clusters,)) for d in draws]
+            )
+            out += part.sd * normals[:, part.index]
+    return out
+
+
+def _own_numbers(
+    study: Study, layout: _Layout, shared: np.ndarray, seed: int, draws: Sequence[int]
+) -> np.ndarray:
+    """Return the subjects' own standard normals, shape (B, subjects, numbers per subject).
+
+    They come from the outcome's own address. A linked component mixes in those of the other
+    outcome, drawn from that one's address; the threshold of entry moves what it selects on.
+    """
+    o, shape = layout.outcome, (layout.n_subjects, layout.per_subject)
+    own = np.stack([_normals(seed, Purpose.OUTCOME, o.name, d, shape) for d in draws])
+    others: dict[str, dict[str, np.ndarray]] = {}
+    for part, numbers in zip(layout.parts, layout.split(own), strict=True):
+        s = part.spread
+        if isinstance(s, LinkedSpread):
+            if s.linked_with not in others:
+                others[s.linked_with] = _numbers_of(study, s.linked_with, seed, draws)
+            r = s.correlation
+            numbers[...] = r * others[s.linked_with][s.name] + np.sqrt(1 - r * r) * numbers
+    if o.entry is not None:
+        first = shared.reshape(len(draws), layout.n_subjects, -1)[:, :, 0]
+        own = enrol(own, layout.parts, first, o.entry, o.scale)
+    return own
+
+
+def _numbers_of(
+    study: Study, outcome: str, seed: int, draws: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """Return another outcome's numbers by component."""
+    layout = _lay_out(study.outcome(outcome), study.design)
+    own = _own_numbers(study, layout, _shared(layout, seed, draws), seed, draws)
+    names = [p.spread.name for p in layout.parts]
+    return dict(zip(names, layout.split(own), strict=True))
+
+
+def _normals(
+    seed: int, purpose: Purpose, name: str, draw: int, shape: tuple[int, ...]
+) -> np.ndarray:
+    return generator(seed, purpose, name, draw).standard_normal(shape)
 
 
 def record(latent: np.ndarray, scale: Scale) -> np.ndarray:
     """Round and clip latent values to what the instrument records."""
     values = np.round(latent, scale.decimals)
-    values = np.clip(values, scale.min, scale.max) if _bounded(scale) else values
+    bounded = scale.min is not None or scale.max is not None
+    values = np.clip(values, scale.min, scale.max) if bounded else values
     return values + 0.0  # no negative zeros
 
 
-def _bounded(scale: Scale) -> bool:
-    return scale.min is not None or scale.max is not None
-
-
-def _normals(seed: int, purpose: Purpose, name: str, draw: int, n: int, per: int) -> np.ndarray:
-    return generator(seed, purpose, name, draw).standard_normal((n, per))
-
-
-class _Component:
-    """One variance component laid out over a plan's rows."""
-
-    def __init__(self, spread: Spread, plan: Plan) -> None:
-        columns = {c.name: c for c in plan.columns}
-        rows = plan.rows_per_subject
-        n = plan.n // rows
-        self.is_residual = not spread.factors
-        factors = spread.factors or plan.names
-        varying = [f for f in factors if f != "subject"]
-        # a factor that no subject owns (cage, batch, drug) is shared between subjects
-        self.cluster = "" if ("subject" in factors or self.is_residual) else ":".join(factors)
-        self.sd = component_sd(spread, columns, plan.n) * matches(spread.when, columns, plan.n)
-        if self.is_residual:
-            self.per_subject, self.index = rows, np.tile(np.arange(rows), n)
-            return
-        shape = tuple(len(columns[f].levels) for f in varying)
-        codes = [columns[f].codes for f in varying]
-        absent = np.any([c < 0 for c in codes], axis=0) if codes else np.zeros(plan.n, bool)
-        self.sd = np.where(absent, 0.0, self.sd)
-        flat = (
-            np.ravel_multi_index([np.maximum(c, 0) for c in codes], shape)
-            if codes
-            else np.zeros(plan.n, dtype=int)
-        )
-        if self.cluster:
-            self.per_subject, self.index, self.n_clusters = 0, flat, int(np.prod(shape))
-            return
-        within = [f for f in varying if _varies_within(columns[f].codes, rows)]
-        shape = tuple(len(columns[f].levels) for f in within)
-        codes = [columns[f].codes for f in within]
-        self.index = np.ravel_multi_index(codes, shape) if codes else np.zeros(plan.n, dtype=int)
-        self.per_subject = int(np.prod(shape, dtype=int))
-
-    def over_rows(self, own: np.ndarray) -> np.ndarray:
-        """Return the deviations of every row, shape (B, rows), from the subjects' own numbers."""
-        b, n, _ = own.shape
-        index = np.broadcast_to(self.index.reshape(1, n, -1), (b, n, self.index.size // n))
-        return self.sd * np.take_along_axis(own, index, axis=2).reshape(b, -1)
-
-
-def _varies_within(codes: np.ndarray, rows: int) -> bool:
-    return bool(np.any(codes.reshape(-1, rows) != codes.reshape(-1, rows)[:, :1]))
-
-
-def _cluster_normals(seed: int, o: Outcome, part: _Component, draw: int) -> np.ndarray:
-    rng = generator(seed, Purpose.CLUSTER, f"{o.name}/{part.cluster}", draw)
-    return rng.standard_normal(part.n_clusters)
-
-
-def _enrol(
-    own: np.ndarray, parts: Sequence[_Component], offset: np.ndarray, entry: Entry, scale: Scale
-) -> np.ndarray:
-    r"""Condition on the first measurement of every subject meeting the entry threshold.
-
-    The first measurement is offset + s with :math:`s = \sum_j a_j u_j` over the subject's own
-    standard normals. s is mapped to the truncated normal by its quantile and every number moves by
-    :math:`a_j (s^* - s) / \sum a^2`, which is the exact conditional distribution, without
-    rejection, and with the same count of random numbers for everybody.
+def observe(eta: np.ndarray, z: np.ndarray, scale: Scale, plan: Plan) -> np.ndarray:
+    """Return the outcomes of a scale with a link.
 
     Parameters
     ----------
-    own : numpy.ndarray, shape (B, subjects, numbers per subject)
-    parts : sequence of _Component
-    offset : numpy.ndarray, shape (B, subjects)
-        Mean and shared deviations of the first row of every subject.
-    entry, scale
-        As declared.
+    eta : numpy.ndarray, shape (B, rows)
+        Linear predictor of every row with all deviations.
+    z : numpy.ndarray, shape (B, rows)
+        A number per row: standard normal, whose quantile is drawn, or the residual of a ratio.
+    scale : Scale
+    plan : Plan
+
+    Returns
+    -------
+    numpy.ndarray, shape (B, rows)
     """
-    n = own.shape[1]
-    own = own.copy()
-    subjects, start = np.arange(n), 0
-    places, loads = [], []
-    for part in parts:
-        if part.per_subject:
-            places.append(start + part.index.reshape(n, -1)[:, 0])
-            loads.append(part.sd.reshape(n, -1)[:, 0])
-            start += part.per_subject
-    a = np.stack(loads)  # (components, subjects)
-    variance = (a**2).sum(axis=0)
-    sd = np.sqrt(variance)
-    s = sum(load * own[:, subjects, place] for load, place in zip(a, places, strict=True))
-    low, high = entry.at_least, entry.at_most
-    sign, limit = (1.0, low) if low is not None else (-1.0, high or 0.0)
-    need = sign * (limit - sign * 0.5 * 10.0 ** (-scale.decimals) - offset) / sd
-    below = ndtr(need)
-    if below.max() > 1 - 1e-6:
-        raise StudyError(
-            "the entry threshold lets fewer than one in a million people in",
-            where="entry",
-            mend="lower the threshold or raise the baseline",
-        )
-    z = ndtri(below + (1 - below) * ndtr(sign * s / sd))
-    shift = (sign * sd * z - s) / variance
-    for load, place in zip(a, places, strict=True):
-        own[:, subjects, place] += load * shift
-    return own
+    columns = {c.name: c for c in plan.columns}
+
+    def rows(amount: Amount) -> np.ndarray:
+        return amount_rows(amount, columns, plan.n)
+
+    if isinstance(scale, BinomialScale):
+        return binomial_quantile(z, rows(scale.trials), expit(eta), rows(scale.overdispersion))
+    if isinstance(scale, CountScale):
+        mean = rows(scale.exposure) * np.exp(eta)
+        return count_quantile(z, mean, rows(scale.overdispersion))
+    if isinstance(scale, ProportionScale):
+        share = beta_quantile(z, expit(eta), rows(scale.precision))
+        return _inside(share, scale.decimals, 1.0)
+    return _inside(np.exp(eta + z), scale.decimals, np.inf)
+
+
+def _inside(values: np.ndarray, decimals: int, top: float) -> np.ndarray:
+    """Round to decimals, keeping clear of 0 and the top, which the scale does not contain."""
+    least = 10.0**-decimals
+    return np.round(np.clip(values, least, top - least), decimals)
 
 
 def _carried(

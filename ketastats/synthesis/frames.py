@@ -6,6 +6,7 @@ import pandas as pd
 
 from ketastats.study.model import Study
 from ketastats.study.plan import expand, plan_frame
+from ketastats.study.scales import is_whole
 from ketastats.synthesis.draw import draw_outcomes
 
 
@@ -17,7 +18,7 @@ def outcome_frame(study: Study, outcome: str, seed: int, draw: int = 0) -> pd.Da
     o = study.outcome(outcome)
     frame = plan_frame(expand(study.design, o.occasions))
     values = pd.Series(draw_outcomes(study, outcome, seed, [draw])[0])
-    frame[outcome] = values.astype("Int64") if o.scale.kind == "integer" else values
+    frame[outcome] = values.astype("Int64") if is_whole(o.scale) else values
     return frame
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import ketastats as ks
+from ketastats.study.links import recorded_mean
 from ketastats.study.model import Scale
-from ketastats.study.truth import recorded_mean
 from ketastats.synthesis.draw import draw_outcomes, record
 
 
