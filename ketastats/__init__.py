@@ -24,6 +24,10 @@ _HOME = {
     "binary_tests": "ketastats.frequentist.binary",
     "baseline_split": "ketastats.frequentist.baseline",
     "add_carry_over": "ketastats.frequentist.carry_over",
+    "gee": "ketastats.frequentist.gee",
+    "equivalence": "ketastats.frequentist.equivalence",
+    "friedman": "ketastats.frequentist.friedman",
+    "rank_interaction": "ketastats.frequentist.rank_interaction",
     "mcmc": "ketastats.bayesian.mcmc",
     "analyse": "ketastats.analysis.run",
     "completers": "ketastats.analysis.run",
@@ -58,8 +62,12 @@ if TYPE_CHECKING:
     from ketastats.frequentist.binary import binary_tests
     from ketastats.frequentist.carry_over import add_carry_over
     from ketastats.frequentist.classical import first_period_only, hills_armitage, paired_t
+    from ketastats.frequentist.equivalence import equivalence
+    from ketastats.frequentist.friedman import friedman
+    from ketastats.frequentist.gee import gee
     from ketastats.frequentist.lmm import lmm, lmm_many
     from ketastats.frequentist.randomisation import randomisation_test
+    from ketastats.frequentist.rank_interaction import rank_interaction
     from ketastats.frequentist.ranks import rank_tests
     from ketastats.frequentist.two_stage import two_stage
     from ketastats.reporting.datapackage import write_data
@@ -81,7 +89,10 @@ __all__ = [
     "baseline_split",
     "binary_tests",
     "completers",
+    "equivalence",
     "first_period_only",
+    "friedman",
+    "gee",
     "hills_armitage",
     "lmm",
     "lmm_many",
@@ -91,6 +102,7 @@ __all__ = [
     "paired_t",
     "parse_study",
     "randomisation_test",
+    "rank_interaction",
     "rank_tests",
     "read_results",
     "register_engine",
