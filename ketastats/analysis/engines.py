@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ketastats.analysis.responses import response
 from ketastats.core.errors import DataError, StudyError
 from ketastats.core.random import Purpose, integer_seed
 from ketastats.study.lookup import suggestion
@@ -56,8 +57,14 @@ def _reml(
 ) -> Answer:
     from ketastats.frequentist.lmm import lmm
 
+    ready = response(context.study.outcome(analysis.outcome), analysis, data)
     fit = lmm(
-        analysis.formula, data, outcome=analysis.outcome, ddf=analysis.ddf, level=analysis.level
+        analysis.formula,
+        ready.data,
+        outcome=analysis.outcome,
+        ddf=analysis.ddf,
+        level=analysis.level,
+        residual=analysis.residual or None,
     )
     details = {
         "rows": len(fit.problem.y),
@@ -68,7 +75,91 @@ def _reml(
         "iterations": int(fit.fit.iterations[0]),
         "status": fit.status,
     }
-    return Answer(analysis, fit.contrast(estimands=estimands), details, fit)
+    table = by_scale(
+        analysis, estimands, ready.scales, lambda asked, _: fit.contrast(estimands=asked)
+    )
+    return Answer(analysis, table, details, fit)
+
+
+def _gee(
+    analysis: Analysis, estimands: tuple[Estimand, ...], data: pd.DataFrame, context: Context
+) -> Answer:
+    from ketastats.frequentist.gee import gee
+
+    ready = response(context.study.outcome(analysis.outcome), analysis, data)
+    fit = gee(
+        analysis.formula,
+        ready.data,
+        outcome=analysis.outcome,
+        family=analysis.family,
+        size=ready.size,
+        exposure=ready.exposure,
+        ddf="between" if analysis.ddf == "kenward-roger" else analysis.ddf,
+        level=analysis.level,
+    )
+    details = {
+        "rows": len(fit.problem.y),
+        "subjects": _subjects(data, fit.problem.rows),
+        "correlation": fit.correlation,
+        "scale": fit.scale,
+        "warnings": list(fit.warnings),
+        "status": fit.status,
+    }
+    table = by_scale(
+        analysis,
+        estimands,
+        ready.scales,
+        lambda asked, scale: fit.contrast(estimands=asked, scale=scale),
+    )
+    return Answer(analysis, table, details, fit)
+
+
+def by_scale(
+    analysis: Analysis,
+    estimands: tuple[Estimand, ...],
+    scales: tuple[str, ...],
+    answer: Callable[[tuple[Estimand, ...], str], pd.DataFrame],
+) -> pd.DataFrame:
+    """Return the Estimates table, each estimand answered on the scale it asks for.
+
+    Parameters
+    ----------
+    analysis : Analysis
+    estimands : tuple of Estimand
+    scales : tuple of str
+        On which the analysis can answer.
+    answer : callable
+        Estimands and a scale to the Estimates table.
+    """
+    import pandas as pd
+
+    from ketastats.problem.estimates import estimates_frame
+
+    frames = []
+    for scale in ("natural", "link"):
+        asked = tuple(e for e in estimands if e.scale == scale)
+        if not asked:
+            continue
+        if scale in scales:
+            frames.append(answer(asked, scale))
+            continue
+        records = [
+            {
+                "outcome": analysis.outcome,
+                "estimand": e.name,
+                "engine": analysis.engine,
+                "level": analysis.level,
+                "status": "not_estimable",
+                "notes": f"asked on the {scale} scale, and this analysis answers on the "
+                f"{' and '.join(scales)} scale",
+            }
+            for e in asked
+        ]
+        frames.append(estimates_frame(records))
+    order = [e.name for e in estimands]
+    whole = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
+    place = whole["estimand"].map(order.index)
+    return whole.iloc[place.argsort(kind="stable").to_numpy()].reset_index(drop=True)
 
 
 def _mcmc(
@@ -110,7 +201,7 @@ def _subjects(data: pd.DataFrame, rows: np.ndarray) -> int:
     return int(data.iloc[rows]["subject"].nunique())
 
 
-_BUILT_IN = MappingProxyType({"reml": _reml, "mcmc": _mcmc})
+_BUILT_IN = MappingProxyType({"reml": _reml, "mcmc": _mcmc, "gee": _gee})
 _REGISTERED: dict[str, UserEngine] = {}
 
 

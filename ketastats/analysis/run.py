@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ketastats.analysis.engines import Answer, Context, check_engine, run_engine
+from ketastats.analysis.schools import FREQUENTIST, SCHOOLS, engines_of
 from ketastats.core.errors import DataError
 from ketastats.core.threads import one_thread
 from ketastats.study.conform import check_table
@@ -55,7 +56,7 @@ class Results:
         return next(a for a in self.answers if a.analysis.name == name)
 
     def side_by_side(self, outcome: str | None = None) -> pd.DataFrame:
-        """Return truth, REML and posterior of every estimand in one row each.
+        """Return truth and both schools of every estimand in one row each.
 
         Parameters
         ----------
@@ -65,8 +66,9 @@ class Results:
         Returns
         -------
         pandas.DataFrame
-            Columns estimand, label, true, latent, then per school (primary REML analysis, first
-            Bayesian analysis) estimate, interval, df and p or probability of direction, status.
+            Columns estimand, label, true, latent, then per school (``frequentist_``,
+            ``bayesian_``: the first analysis that answers) engine, estimate, interval, df and p
+            or probability of direction, status.
         """
         import pandas as pd
 
@@ -75,9 +77,10 @@ class Results:
             if outcome is not None and e.outcome != outcome:
                 continue
             true = self.truth.set_index("estimand").loc[e.name]
+            asked = "latent" if e.scale == "link" else "natural"
             row = {"estimand": e.name, "outcome": e.outcome, "label": e.label,
-                   "true": true["natural"], "latent": true["latent"]}  # fmt: skip
-            for school in ("reml", "mcmc"):
+                   "true": true[asked], "latent": true["latent"]}  # fmt: skip
+            for school in SCHOOLS:
                 row |= _school(self, e.name, school)
             rows.append(row)
         return pd.DataFrame(rows)
@@ -102,19 +105,37 @@ class Results:
         return self.side_by_side().to_html(index=False, float_format=lambda v: f"{v:.3g}")
 
 
-def _school(results: Results, estimand: str, engine: str) -> dict[str, object]:
-    """Return the columns of one school for one estimand, from the first analysis answering it."""
-    for answer in results.answers:
+def _school(results: Results, estimand: str, school: str) -> dict[str, object]:
+    """Return the columns of one school for one estimand; see :func:`row_of`."""
+    found = row_of(results.answers, estimand, school)
+    if found is None:
+        return {}
+    answer, r = found
+    names = ["engine", "estimate", "ci_low", "ci_high", "status"]
+    names += ["df", "p"] if school == FREQUENTIST else ["prob_positive"]
+    return {f"{school}_{n}": r[n] for n in names} | {f"{school}_analysis": answer.analysis.name}
+
+
+def row_of(
+    answers: Sequence[Answer], estimand: str, school: str
+) -> tuple[Answer, pd.Series[Any]] | None:
+    """Return the answer of a school, or of an engine, to an estimand and its Estimates row.
+
+    From the first analysis that has an estimate, leaving out the published type and completers
+    only; when none has one, from the first that says why.
+    """
+    found = None
+    for answer in answers:
         a = answer.analysis
-        if a.engine != engine or a.role == "published" or a.completers:
+        if a.engine not in engines_of(school) or a.role == "published" or a.completers:
             continue
         hit = answer.estimates[answer.estimates["estimand"] == estimand]
         if len(hit):
-            r = hit.iloc[0]
-            names = ["estimate", "ci_low", "ci_high", "status"]
-            names += ["df", "p"] if engine == "reml" else ["prob_positive"]
-            return {f"{engine}_{n}": r[n] for n in names} | {f"{engine}_analysis": a.name}
-    return {}
+            row = hit.iloc[0]
+            if row["status"] != "not_estimable":
+                return answer, row
+            found = found or (answer, row)
+    return found
 
 
 def completers(data: pd.DataFrame, outcome: str) -> pd.DataFrame:

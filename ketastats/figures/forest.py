@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 7.0
-SCHOOLS = (("REML", PALETTE[0], "o"), ("posterior", PALETTE[1], "s"))
+MARKS = ((PALETTE[0], "o"), (PALETTE[1], "s"))
+"""Colour and marker of the two schools."""
+Names = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +30,24 @@ class ForestRow:
     label : str
     true : float
         NaN when there is none.
-    reml, posterior : tuple of (float, float, float)
+    frequentist, bayesian : tuple of (float, float, float)
         Estimate, low, high; NaN where absent.
     """
 
     label: str
     true: float
-    reml: tuple[float, float, float]
-    posterior: tuple[float, float, float]
+    frequentist: tuple[float, float, float]
+    bayesian: tuple[float, float, float]
 
 
-def forest(rows: Sequence[ForestRow], *, x_label: str, ident: str, title: str) -> str:
+def forest(
+    rows: Sequence[ForestRow],
+    *,
+    x_label: str,
+    ident: str,
+    title: str,
+    schools: Names = ("REML", "posterior"),
+) -> str:
     """Draw estimates with intervals and the true values.
 
     Parameters
@@ -47,6 +56,8 @@ def forest(rows: Sequence[ForestRow], *, x_label: str, ident: str, title: str) -
     x_label : str
         With the unit.
     ident, title : str
+    schools : tuple of str
+        What the frequentist and the Bayesian answers are called.
 
     Returns
     -------
@@ -55,7 +66,7 @@ def forest(rows: Sequence[ForestRow], *, x_label: str, ident: str, title: str) -
     """
     shown = [
         k
-        for k, name in enumerate(("reml", "posterior"))
+        for k, name in enumerate(("frequentist", "bayesian"))
         if any(np.isfinite(getattr(r, name)[0]) for r in rows)
     ]
     truth = any(np.isfinite(r.true) for r in rows)
@@ -75,14 +86,14 @@ def forest(rows: Sequence[ForestRow], *, x_label: str, ident: str, title: str) -
         ax.set_ylim(-len(rows) + 0.45, 0.55)
         ax.set_xlabel(x_label)
         ax.grid(axis="x", color=INK, alpha=0.12, linewidth=0.6)
-        figure.legend(handles=_handles(shown, truth), loc="outside upper right", ncols=3)
+        figure.legend(handles=_handles(shown, truth, schools), loc="outside upper right", ncols=3)
 
     return draw(
         paint,
         size=(WIDTH, 0.95 + 0.46 * len(rows)),
         ident=ident,
         title=title,
-        desc="; ".join(_in_words(r, shown) for r in rows),
+        desc="; ".join(_in_words(r, shown, schools) for r in rows),
     )
 
 
@@ -92,20 +103,19 @@ def _row(ax: Axes, y: float, row: ForestRow, shown: Sequence[int]) -> None:
                 solid_capstyle="butt")  # fmt: skip
     offsets = (0.0,) if len(shown) == 1 else (0.17, -0.17)
     for offset, k in zip(offsets, shown, strict=True):
-        _, colour, marker = SCHOOLS[k]
-        estimate, low, high = (row.reml, row.posterior)[k]
+        colour, marker = MARKS[k]
+        estimate, low, high = (row.frequentist, row.bayesian)[k]
         if np.isfinite([low, high]).all():
             ax.plot([low, high], [y + offset] * 2, color=colour, linewidth=1.6, zorder=2)
         if np.isfinite(estimate):
             ax.plot([estimate], [y + offset], color=colour, marker=marker, markersize=5.5, zorder=3)
 
 
-def _handles(shown: Sequence[int], truth: bool) -> list[object]:
+def _handles(shown: Sequence[int], truth: bool, schools: Names) -> list[object]:
     from matplotlib.lines import Line2D
 
-    names = {"REML": "REML, interval", "posterior": "posterior, interval"}
     handles: list[object] = [
-        Line2D([], [], color=SCHOOLS[k][1], marker=SCHOOLS[k][2], label=names[SCHOOLS[k][0]])
+        Line2D([], [], color=MARKS[k][0], marker=MARKS[k][1], label=f"{schools[k]}, interval")
         for k in shown
     ]
     if truth:
@@ -116,11 +126,11 @@ def _handles(shown: Sequence[int], truth: bool) -> list[object]:
     return handles
 
 
-def _in_words(row: ForestRow, shown: Sequence[int]) -> str:
+def _in_words(row: ForestRow, shown: Sequence[int], schools: Names) -> str:
     parts = [f"true {row.true:.3g}"] if np.isfinite(row.true) else []
     for k in shown:
-        estimate, low, high = (row.reml, row.posterior)[k]
+        estimate, low, high = (row.frequentist, row.bayesian)[k]
         if np.isfinite(estimate):
             ends = f" ({low:.3g} to {high:.3g})" if np.isfinite([low, high]).all() else ""
-            parts.append(f"{SCHOOLS[k][0]} {estimate:.3g}{ends}")
+            parts.append(f"{schools[k]} {estimate:.3g}{ends}")
     return f"{row.label}: " + (", ".join(parts) or "no estimate")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ketastats.analysis.engines import Answer
-from ketastats.analysis.run import Results
+from ketastats.analysis.run import Results, row_of
+from ketastats.analysis.schools import label_of
 from ketastats.core.errors import KetastatsError
 from ketastats.study.model import Estimand, Study
+from ketastats.study.scales import units
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,31 +81,32 @@ class Material:
         return dict(self.study.factor_labels)
 
     def true_value(self, estimand: str) -> float:
-        """Return the true natural value; NaN when the data were not drawn from the truth."""
+        """Return the true value on the scale that is asked; NaN for data that were given."""
         if not self.synthetic:
             return float("nan")
         truth = self.results.truth
-        return float(truth.loc[truth["estimand"] == estimand, "natural"].iloc[0])
+        scale = "latent" if self.study.estimand(estimand).scale == "link" else "natural"
+        return float(truth.loc[truth["estimand"] == estimand, scale].iloc[0])
 
-    def row(self, estimand: str, engine: str) -> pd.Series[Any] | None:
-        """Return the Estimates row of one school.
-
-        From the first analysis that is neither the published type nor completers only.
-        """
-        found = self.answer_for(estimand, engine)
+    def row(self, estimand: str, school: str) -> pd.Series[Any] | None:
+        """Return the Estimates row of a school or an engine; see :func:`.run.row_of`."""
+        found = row_of(self.results.answers, estimand, school)
         if found is None:
             return None
-        named = found.estimates.assign(analysis=found.analysis.name)
-        return named[named["estimand"] == estimand].iloc[0]
+        answer, row = found
+        row = row.copy()
+        row["analysis"] = answer.analysis.name
+        return row
 
-    def answer_for(self, estimand: str, engine: str) -> Answer | None:
-        """Return the answer of one school that :meth:`row` is taken from."""
-        for answer in self.results.answers:
-            a = answer.analysis
-            counts = a.engine == engine and a.role != "published" and not a.completers
-            if counts and estimand in set(answer.estimates["estimand"]):
-                return answer
-        return None
+    def answer_for(self, estimand: str, school: str) -> Answer | None:
+        """Return the answer that :meth:`row` is taken from."""
+        found = row_of(self.results.answers, estimand, school)
+        return found[0] if found is not None else None
+
+    def school_label(self, estimands: Sequence[Estimand], school: str) -> str:
+        """Return what a table calls a school: the engines that answered."""
+        rows = [self.row(e.name, school) for e in estimands]
+        return label_of(str(r["engine"]) for r in rows if r is not None)
 
     def answers_of(self, outcome: str, engine: str | None = None) -> list[Answer]:
         """Return the answers for one outcome, of one engine if given."""
@@ -117,9 +120,10 @@ class Material:
         """Return a declared estimand."""
         return self.study.estimand(name)
 
-    def unit(self, outcome: str) -> str:
-        """Return the unit of an outcome in words."""
-        return self.study.outcome(outcome).scale.unit
+    def unit(self, outcome: str, scale: str = "natural") -> str:
+        """Return the unit of an outcome's values on a scale, in words."""
+        latent, natural = units(self.study.outcome(outcome).scale)
+        return latent if scale == "link" else natural
 
 
 def gather(

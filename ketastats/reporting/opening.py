@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ketastats.analysis.schools import BAYESIAN, FREQUENTIST, NAMES, SCHOOLS
 from ketastats.reporting import numbers as n
 from ketastats.reporting.document import Block, Items, Text, b, doi_link, paragraph, rich
 from ketastats.reporting.material import Material
@@ -89,7 +90,7 @@ def short_answers(material: Material) -> tuple[Block, ...]:
 
 
 def _answered(material: Material, estimand: str) -> bool:
-    return any(material.row(estimand, engine) is not None for engine in ("reml", "mcmc"))
+    return any(material.row(estimand, engine) is not None for engine in SCHOOLS)
 
 
 def headline(material: Material) -> dict[str, str]:
@@ -103,13 +104,14 @@ def headline(material: Material) -> dict[str, str]:
 
 def answer_line(material: Material, estimand: str) -> str:
     """Return truth and both schools for one estimand in one line."""
-    unit = material.unit(material.estimand(estimand).outcome)
+    asked = material.estimand(estimand)
+    unit = material.unit(asked.outcome, asked.scale)
     unit = f"{n.NB}{unit}" if unit else ""
-    reml, post = material.row(estimand, "reml"), material.row(estimand, "mcmc")
+    first, post = material.row(estimand, FREQUENTIST), material.row(estimand, BAYESIAN)
     parts = []
-    e = as_estimate(reml, estimand)
-    if e.known:
-        parts.append(f"REML {e}{unit}, {n.p_equals(e.p)}")
+    e = as_estimate(first, estimand)
+    if first is not None and e.known:
+        parts.append(f"{NAMES[str(first['engine'])]} {e}{unit}, {n.p_equals(e.p)}")
     q = as_estimate(post, estimand)
     if post is not None and q.estimate == q.estimate:
         text = n.with_interval(q.estimate, q.low, q.high, q.se, mcse(material, post))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ketastats.analysis.schools import BAYESIAN, FREQUENTIST, SCHOOLS
 from ketastats.figures.forest import ForestRow, forest
 from ketastats.reporting import numbers as n
 from ketastats.reporting.document import (
@@ -46,23 +47,28 @@ def both_schools(material: Material) -> Section:
             blocks.append(paragraph("No analysis of this outcome was run."))
             continue
         blocks += _models(material, asked)
-        blocks.append(_table(material, outcome, asked))
+        groups = [[e for e in asked if e.scale == scale] for scale in ("natural", "link")]
+        groups = [g for g in groups if g]
+        blocks += [_table(material, outcome, g) for g in groups]
         blocks += _notes(material, asked)
-        blocks.append(_forest(material, outcome, asked))
+        blocks += [_forest(material, outcome, g) for g in groups]
     return Section("answers", "Analysis in both schools", tuple(blocks))
+
+
+def _in_brackets(unit: str) -> str:
+    return f" ({unit})" if unit else ""
 
 
 def _engines(material: Material, asked: list[Estimand]) -> dict[str, bool]:
     return {
-        engine: any(material.row(e.name, engine) is not None for e in asked)
-        for engine in ("reml", "mcmc")
+        engine: any(material.row(e.name, engine) is not None for e in asked) for engine in SCHOOLS
     }
 
 
 def _models(material: Material, asked: list[Estimand]) -> list[Block]:
     """Name the formula behind every estimand, once."""
     by_formula: dict[str, list[str]] = {}
-    for engine in ("reml", "mcmc"):
+    for engine in SCHOOLS:
         for e in asked:
             answer = material.answer_for(e.name, engine)
             if answer is not None:
@@ -76,30 +82,31 @@ def _models(material: Material, asked: list[Estimand]) -> list[Block]:
 
 def _table(material: Material, outcome: Outcome, asked: list[Estimand]) -> Table:
     has = _engines(material, asked)
-    unit = f" ({outcome.scale.unit})" if outcome.scale.unit else ""
+    unit = _in_brackets(material.unit(outcome.name, asked[0].scale))
     heads = ["estimand"]
     if material.synthetic:
         heads.append("true value")
-    if has["reml"]:
-        heads += [f"REML estimate ({_level(material, asked, 'reml')}{n.NB}CI)", "df", "p"]
-    if has["mcmc"]:
-        heads += [f"posterior mean ({_level(material, asked, 'mcmc')}{n.NB}CrI)",
+    if has[FREQUENTIST]:
+        label = material.school_label(asked, FREQUENTIST)
+        heads += [f"{label} estimate ({_level(material, asked, FREQUENTIST)}{n.NB}CI)", "df", "p"]
+    if has[BAYESIAN]:
+        heads += [f"posterior mean ({_level(material, asked, BAYESIAN)}{n.NB}CrI)",
                   "probability of direction"]  # fmt: skip
     heads.append("status")
     rows = []
     for e in asked:
         found = {
-            label: material.row(e.name, engine)
-            for label, engine in (("REML", "reml"), ("posterior", "mcmc"))
-            if has[engine]
+            material.school_label([e], school): material.row(e.name, school)
+            for school in SCHOOLS
+            if has[school]
         }
         row: list[Cell] = [cell(capital(e.label), title=e.name)]
         if material.synthetic:
             row.append(cell(_true(material, e)))
-        if has["reml"]:
-            row += reml_cells(found["REML"])
-        if has["mcmc"]:
-            row += posterior_cells(material, found["posterior"])
+        if has[FREQUENTIST]:
+            row += reml_cells(material.row(e.name, FREQUENTIST))
+        if has[BAYESIAN]:
+            row += posterior_cells(material, material.row(e.name, BAYESIAN))
         rows.append([*row, status_cell(found)])
     return table(
         f"Every question, the truth and both schools{unit}. CI confidence, CrI credible interval.",
@@ -117,7 +124,7 @@ def _level(material: Material, asked: list[Estimand], engine: str) -> str:
 
 def _true(material: Material, e: Estimand) -> str:
     """Return the true value to the decimals of its estimates."""
-    for engine in ("reml", "mcmc"):
+    for engine in SCHOOLS:
         row = material.row(e.name, engine)
         if row is not None and math.isfinite(row["se"]):
             return n.value(material.true_value(e.name), float(row["se"]))
@@ -128,7 +135,7 @@ def _notes(material: Material, asked: list[Estimand]) -> list[Block]:
     out: list[Block] = []
     carried = [e for e in asked if e.target == "carry_over"]
     for e in carried:
-        answer = material.answer_for(e.name, "reml")
+        answer = material.answer_for(e.name, FREQUENTIST)
         if answer is not None:
             out.append(
                 paragraph(
@@ -153,7 +160,8 @@ def _notes(material: Material, asked: list[Estimand]) -> list[Block]:
 def _coverage(material: Material, asked: list[Estimand]) -> Paragraph:
     """Count the intervals that hold the true value: what one draw can show."""
     parts = []
-    for engine, name in (("reml", "REML"), ("mcmc", "posterior")):
+    for engine in SCHOOLS:
+        name = material.school_label(asked, engine)
         inside, total, missed = 0, 0, []
         for e in asked:
             row, true = material.row(e.name, engine), material.true_value(e.name)
@@ -186,16 +194,18 @@ def _forest(material: Material, outcome: Outcome, asked: list[Estimand]) -> Pict
         ForestRow(
             capital(e.label),
             material.true_value(e.name),
-            triple(e, "reml"),
-            triple(e, "mcmc"),
+            triple(e, FREQUENTIST),
+            triple(e, BAYESIAN),
         )
         for e in asked
     ]
-    unit = f" ({outcome.scale.unit})" if outcome.scale.unit else ""
-    name = f"forest-{outcome.name}"
+    scale = asked[0].scale
+    unit = _in_brackets(material.unit(outcome.name, scale))
+    name = f"forest-{outcome.name}" + ("" if scale == "natural" else f"-{scale}")
     truth = " and true values" if material.synthetic else ""
     title = f"Estimates of both schools{truth}: {outcome.label}"
-    svg = forest(rows, x_label=f"value{unit}", ident=name, title=title)
+    labels = tuple(material.school_label(asked, school) for school in SCHOOLS)
+    svg = forest(rows, x_label=f"value{unit}", ident=name, title=title, schools=labels)
     caption = "The table as a forest plot" + (
         "; the upright bar is the true value." if material.synthetic else "."
     )
@@ -234,33 +244,35 @@ def _interaction_table(material: Material, x: Interaction) -> Table:
     heads = [x.stratum]
     if material.synthetic:
         heads.append("true value")
-    if has["reml"]:
-        heads += ["REML estimate (CI)", "df", "p"]
-    if has["mcmc"]:
+    if has[FREQUENTIST]:
+        heads += [f"{material.school_label(asked, FREQUENTIST)} estimate (CI)", "df", "p"]
+    if has[BAYESIAN]:
         heads += ["posterior mean (CrI)", "probability of direction"]
     rows = []
     for name, e in entries:
         row: list[Cell] = [cell(name, title=e.name)]
         if material.synthetic:
             row.append(cell(_true(material, e)))
-        if has["reml"]:
-            row += reml_cells(material.row(e.name, "reml"))
-        if has["mcmc"]:
-            row += posterior_cells(material, material.row(e.name, "mcmc"))
+        if has[FREQUENTIST]:
+            row += reml_cells(material.row(e.name, FREQUENTIST))
+        if has[BAYESIAN]:
+            row += posterior_cells(material, material.row(e.name, BAYESIAN))
         rows.append(row)
-    unit = material.unit(x.outcome)
+    unit = material.unit(x.outcome, x.difference.scale)
     caption = f"The effect by {x.stratum}" + (f" ({unit})." if unit else ".")
     return table(caption, heads, rows, numbers=range(1, len(heads)), file="side_by_side.csv")
 
 
 def _sentences(material: Material, x: Interaction) -> list[str]:
-    row = material.row(x.difference.name, "reml")
+    row = material.row(x.difference.name, FREQUENTIST)
     levels = [
-        as_estimate(material.row(e.name, "reml"), _level_name(material, level))
+        as_estimate(material.row(e.name, FREQUENTIST), _level_name(material, level))
         for level, _, e in x.within
     ]
     overall = (
-        as_estimate(material.row(x.overall.name, "reml"), x.overall.label) if x.overall else None
+        as_estimate(material.row(x.overall.name, FREQUENTIST), x.overall.label)
+        if x.overall
+        else None
     )
     alpha = 1 - float(row["level"]) if row is not None else 0.05
     out = interaction_sentences(
@@ -269,9 +281,9 @@ def _sentences(material: Material, x: Interaction) -> list[str]:
         overall,
         true=material.true_value(x.difference.name),
         alpha=alpha,
-        unit=material.unit(x.outcome),
+        unit=material.unit(x.outcome, x.difference.scale),
     )
-    post = material.row(x.difference.name, "mcmc")
+    post = material.row(x.difference.name, BAYESIAN)
     if post is not None and math.isfinite(post["estimate"]):
         text = n.with_interval(
             post["estimate"], post["ci_low"], post["ci_high"], post["se"], mcse(material, post)

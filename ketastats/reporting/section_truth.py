@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from ketastats.analysis.schools import FREQUENTIST
 from ketastats.reporting import numbers as n
 from ketastats.reporting.document import Block, Heading, Table, cell, paragraph, rich, table
 from ketastats.reporting.material import Material
@@ -122,7 +123,7 @@ def _what_can_be_known(material: Material, outcome: Outcome) -> str:
 
 
 def _estimated(material: Material, e: Estimand) -> str:
-    row = material.row(e.name, "reml")
+    row = material.row(e.name, FREQUENTIST)
     if row is None or not math.isfinite(row["estimate"]):
         return f"{capital(e.label)} could not be estimated."
     value = n.with_interval(row["estimate"], row["ci_low"], row["ci_high"], row["se"])

@@ -135,6 +135,7 @@ def _estimand(
         weights=tuple((f, tuple(w.items())) for f, w in table.weights.items()),
         target=table.target,
         label=table.label or name.replace("_", " "),
+        scale=table.scale,
     )
 
 
@@ -170,6 +171,7 @@ def _analysis(
     for e in table.estimands:
         known(e, answered, f"estimand of {outcome}", f"{where}.estimands")
     check_priors({str(k): v for k, v in table.priors.items()}, f"{where}.priors")
+    _check_family(table, outcomes[outcome], where)
     return Analysis(
         name=name,
         engine=table.engine,
@@ -185,4 +187,35 @@ def _analysis(
         completers=table.completers,
         label=table.label or name,
         role=table.role,
+        family=table.family,
+        residual=table.residual,
+        response=table.response,
     )
+
+
+FAMILIES = {
+    "binomial": "binomial",
+    "beta-binomial": "binomial",
+    "poisson": "count",
+    "negative-binomial": "count",
+    "beta": "proportion",
+}
+"""Families of rows that belong to one kind of scale."""
+
+
+def _check_family(table: AnalysisTable, outcome: Outcome, where: str) -> None:
+    """Refuse a family for another kind of outcome, and a logarithm where zeros are recorded."""
+    kind = FAMILIES.get(table.family, outcome.scale.kind)
+    if kind != outcome.scale.kind:
+        raise StudyError(
+            f"the family {table.family!r} is for a {kind} scale, and {outcome.name!r} is "
+            f"{outcome.scale.kind}",
+            where=f"{where}.family",
+            mend="choose another family or declare another scale",
+        )
+    if table.response == "log" and (table.family != "gaussian" or outcome.scale.kind != "ratio"):
+        raise StudyError(
+            "a logarithm is taken of a ratio, for a Gaussian model",
+            where=f"{where}.response",
+            mend="leave response out",
+        )

@@ -13,10 +13,15 @@ _PROSE = {"title", "summary", "doi", "citation", "claims", "questions", "referen
 
 
 def as_data(value: Any) -> Any:
-    """Return a frozen value as plain dicts, lists and scalars, prose left out."""
+    """Return a frozen value as plain dicts, lists and scalars, prose left out.
+
+    A field at its default is left out too: a field that came later with a default changes no hash.
+    """
     if is_dataclass(value) and not isinstance(value, type):
         return {
-            f.name: as_data(getattr(value, f.name)) for f in fields(value) if f.name not in _PROSE
+            f.name: as_data(getattr(value, f.name))
+            for f in fields(value)
+            if f.name not in _PROSE and getattr(value, f.name) != f.default
         }
     if isinstance(value, tuple | list):
         return [as_data(v) for v in value]

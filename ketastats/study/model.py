@@ -174,6 +174,9 @@ class Estimand:
         ``direct`` (carry-over zero) or ``carry_over`` (the carry-over itself).
     label : str
         For people.
+    scale : str
+        ``natural`` (means as recorded: points, shares, counts per unit) or ``link`` (log odds,
+        logarithms; the same where there is no link).
     """
 
     name: str
@@ -183,11 +186,17 @@ class Estimand:
     weights: tuple[tuple[str, tuple[tuple[str, float], ...]], ...]
     target: str
     label: str
+    scale: str = "natural"
 
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """How to answer: engine, formula (right side only) and its options."""
+    """How to answer: engine, formula (right side only) and its options.
+
+    ``family`` is the distribution of a row, ``residual`` a structure of Gaussian residuals, and
+    ``response`` what a Gaussian model is fitted to: ``natural`` (a share of the trials, a count per
+    unit of exposure, else the outcome as it is) or ``log``.
+    """
 
     name: str
     engine: str
@@ -203,6 +212,9 @@ class Analysis:
     completers: bool
     label: str
     role: str
+    family: str = "gaussian"
+    residual: str = ""
+    response: str = "natural"
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,6 +225,7 @@ class EstimandTable(Strict):
     within: dict[str, str] = {}
     weights: dict[str, dict[str, Probability]] = {}
     target: Literal["direct", "carry_over"] = "direct"
+    scale: Literal["natural", "link"] = "natural"
     label: str = ""
 
 
@@ -235,7 +236,13 @@ class AnalysisTable(Strict):
     formula: str
     outcome: str | None = None
     estimands: list[str] = []
-    ddf: Literal["kenward-roger", "satterthwaite", "residual", "z"] = "kenward-roger"
+    family: str = "gaussian"
+    residual: str = ""
+    response: Literal["natural", "log"] = "natural"
+    ddf: Literal[
+        "kenward-roger", "kenward-roger-observed", "kenward-roger-observed-linear",
+        "satterthwaite", "containment", "between", "residual", "z",
+    ] = "kenward-roger"  # fmt: skip
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95
     priors: dict[Literal["effects", "intercept", "sd"], str] = {}
     draws: Annotated[int, Field(ge=100)] = 1000

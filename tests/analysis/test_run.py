@@ -64,7 +64,7 @@ def test_side_by_side_has_one_row_per_estimand(study: Study, results: Results) -
     assert table["estimand"].tolist() == [e.name for e in study.estimands if e.outcome == "madrs"]
     row = table.set_index("estimand").loc["attenuation"]
     assert row["latent"] == pytest.approx(4.2)
-    assert row["reml_analysis"] == "primary"
+    assert row["frequentist_analysis"] == "primary"
     assert "SYNTHETIC" in str(results)
 
 
