@@ -11,7 +11,9 @@ from ketastats.frequentist.fit import fit_problem
 from ketastats.frequentist.small_sample import contrasts
 from ketastats.problem.build import build_problem
 from ketastats.problem.questions import ask
-from ketastats.study.model import Analysis, Estimand, Study
+from ketastats.study.means import amount_rows
+from ketastats.study.model import Analysis, BinomialScale, CountScale, Estimand, Study
+from ketastats.study.plan import expand
 from ketastats.synthesis.draw import draw_outcomes
 
 CHUNK = 250
@@ -51,14 +53,17 @@ def answer_batch(
         Of engine ``reml``.
     estimand : Estimand
     y : numpy.ndarray, shape (B, rows)
-        In plan order, complete.
+        In plan order, complete, as recorded.
 
     Raises
     ------
     NotEstimable
         When the formula cannot answer the estimand in this design.
     """
-    problem = build_problem(analysis.formula, study.plan(analysis.outcome))
+    problem = build_problem(
+        analysis.formula, study.plan(analysis.outcome), residual=analysis.residual or None
+    )
+    y = _responses(study, analysis, y)
     asked = ask(problem, (estimand,))
     if not asked.estimable.all():
         raise NotEstimable(
@@ -72,6 +77,19 @@ def answer_batch(
         columns = [getattr(table, k)[:, 0] for k in ("estimate", "se", "df", "t", "p")]
         parts.append([*columns, fit.boundary.any(axis=1), fit.converged])
     return BatchAnswers(*(np.concatenate(c) for c in zip(*parts, strict=True)))
+
+
+def _responses(study: Study, analysis: Analysis, y: np.ndarray) -> np.ndarray:
+    """Return what a Gaussian model is fitted to: shares, rates or logarithms, shape (B, rows)."""
+    outcome = study.outcome(analysis.outcome)
+    if analysis.response == "log":
+        return np.log(y)
+    scale = outcome.scale
+    if isinstance(scale, BinomialScale | CountScale):
+        amount = scale.trials if isinstance(scale, BinomialScale) else scale.exposure
+        plan = expand(study.design, outcome.occasions)
+        return y / amount_rows(amount, {c.name: c for c in plan.columns}, plan.n)
+    return y
 
 
 def draw_complete(study: Study, outcome: str, seed: int, draws: int) -> np.ndarray:

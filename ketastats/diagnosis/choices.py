@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ketastats.analysis.run import Results
-from ketastats.diagnosis.influence import primary_of
+from ketastats.analysis.schools import FREQUENTIST, SCHOOLS
+from ketastats.diagnosis.influence import primary_of, response_of
 from ketastats.frequentist.classical import hills_armitage
 from ketastats.frequentist.lmm import lmm
+from ketastats.study.scales import is_linear
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +23,7 @@ _NAMES = {
 
 
 def method_choices(results: Results, estimand: str) -> pd.DataFrame:
-    """Answer an estimand with every df method and with every other REML analysis of the Study.
+    """Answer an estimand with every df method and with every other frequentist analysis.
 
     Parameters
     ----------
@@ -37,18 +39,26 @@ def method_choices(results: Results, estimand: str) -> pd.DataFrame:
 
     primary = primary_of(results, estimand)
     asked = (results.study.estimand(estimand),)
-    data = results.data[primary.outcome]
+    data = response_of(results, primary)
     records = []
     for ddf in _NAMES:
-        fit = lmm(primary.formula, data, outcome=primary.outcome, ddf=ddf, level=primary.level)
+        fit = lmm(
+            primary.formula,
+            data,
+            outcome=primary.outcome,
+            ddf=ddf,
+            level=primary.level,
+            residual=primary.residual or None,
+        )
         row = fit.contrast(estimands=asked).iloc[0]
         records.append(
             _record(f"{primary.label.split(',')[0]}, {_NAMES[ddf]}", primary.formula, row)
         )
     for answer in results.answers:
         a = answer.analysis
-        if a.engine == "reml" and a.name != primary.name:
-            hit = answer.estimates[answer.estimates["estimand"] == estimand]
+        if a.name != primary.name and a.engine in SCHOOLS[FREQUENTIST]:
+            known = answer.estimates[answer.estimates["status"] != "not_estimable"]
+            hit = known[known["estimand"] == estimand]
             if len(hit):
                 records.append(_record(a.label, a.formula, hit.iloc[0]))
     records += _half_differences(results, estimand)
@@ -60,7 +70,13 @@ def _half_differences(results: Results, estimand: str) -> list[dict[str, object]
     e = results.study.estimand(estimand)
     contrast, design = dict(e.contrast), results.study.design
     plain = set(contrast) <= {"treatment", "time"} and "treatment" in contrast and not e.within
-    if design.kind != "crossover" or len(design.sequences) != 2 or design.n_periods != 2:
+    linear = is_linear(results.study.outcome(e.outcome).scale)
+    if (
+        not linear
+        or design.kind != "crossover"
+        or len(design.sequences) != 2
+        or design.n_periods != 2
+    ):
         return []
     if not plain or e.target != "direct":
         return []

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ketastats.analysis.responses import response
 from ketastats.analysis.run import Results
 from ketastats.core.errors import DataError
 from ketastats.core.threads import one_thread
@@ -36,8 +37,10 @@ def leave_one_out(results: Results, estimand: str) -> pd.DataFrame:
 
     analysis = primary_of(results, estimand)
     asked = (results.study.estimand(estimand),)
-    data = results.data[analysis.outcome]
-    problem = build_problem(analysis.formula, data, outcome=analysis.outcome)
+    data = response_of(results, analysis)
+    problem = build_problem(
+        analysis.formula, data, outcome=analysis.outcome, residual=analysis.residual or None
+    )
     subjects = data["subject"].astype(str).to_numpy()[problem.rows]
     records = []
     for subject in ["", *dict.fromkeys(subjects)]:
@@ -55,6 +58,12 @@ def leave_one_out(results: Results, estimand: str) -> pd.DataFrame:
     )
 
 
+def response_of(results: Results, analysis: Analysis) -> pd.DataFrame:
+    """Return the table that an analysis was fitted to: shares, rates or logarithms."""
+    outcome = results.study.outcome(analysis.outcome)
+    return response(outcome, analysis, results.data[analysis.outcome]).data
+
+
 def primary_of(results: Results, estimand: str) -> Analysis:
     """Return the primary REML analysis that answers an estimand.
 
@@ -66,7 +75,8 @@ def primary_of(results: Results, estimand: str) -> Analysis:
     for answer in results.answers:
         a = answer.analysis
         wanted = a.engine == "reml" and a.role == "primary" and not a.completers
-        if wanted and estimand in set(answer.estimates["estimand"]):
+        known = answer.estimates[answer.estimates["status"] != "not_estimable"]
+        if wanted and estimand in set(known["estimand"]):
             return a
     raise DataError(
         f"no primary REML analysis answers {estimand!r}", mend="declare one with role primary"

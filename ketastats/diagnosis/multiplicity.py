@@ -36,7 +36,7 @@ def adjusted_p(results: Results, *, method: str = "holm") -> pd.DataFrame:
     from statsmodels.stats.multitest import multipletests
 
     frames = [
-        a.estimates
+        a.estimates[a.estimates["status"] != "not_estimable"]
         for a in results.answers
         if a.analysis.engine == "reml" and a.analysis.role == "primary"
     ]

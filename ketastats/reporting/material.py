@@ -216,7 +216,7 @@ def _main_questions(results: Results) -> list[Estimand]:
         str(e)
         for a in results.answers
         if a.analysis.engine == "reml" and a.analysis.role == "primary"
-        for e in a.estimates["estimand"]
+        for e in a.estimates.loc[a.estimates["status"] != "not_estimable", "estimand"]
     }
     found = [main_estimand(results.study, o) for o in results.study.outcomes]
     return [e for e in found if e is not None and e.name in answered]

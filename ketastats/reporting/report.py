@@ -72,7 +72,7 @@ class Report:
 
 
 def report(
-    study: Study,
+    study: Study | str | PathLike[str],
     out: str | PathLike[str],
     *,
     data: Mapping[str, pd.DataFrame] | pd.DataFrame | None = None,
@@ -89,7 +89,8 @@ def report(
 
     Parameters
     ----------
-    study : Study
+    study : Study, or str or path
+        A Study, the name of a packaged one, or the path of a TOML file.
     out : path
         Folder to make.
     data : DataFrame or mapping of outcome to DataFrame, optional
@@ -130,6 +131,12 @@ def report(
     ...     sorted(p.name for p in made.folder.iterdir())
     ['figures', 'record.json', 'report.html', 'results.json', 'study.toml', 'tables']
     """
+    if not isinstance(study, Study):
+        from ketastats.study.load import load_study, packaged_studies
+
+        name = str(study)
+        source = source if name in packaged_studies() else (source or name)
+        study = load_study(name)
     origin, copy_name, copy_text = _declaration(study, source)
     if analyses is not None and list(analyses) == [a.name for a in study.analyses]:
         analyses = None

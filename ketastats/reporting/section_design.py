@@ -23,8 +23,9 @@ from ketastats.reporting.material import Material
 from ketastats.reporting.questions import main_factor
 from ketastats.reporting.summaries import arm_columns, sizes
 from ketastats.reporting.words import capital, count, listing, people
-from ketastats.study.describe import design_sentence
+from ketastats.study.describe import design_sentence, recorded_as
 from ketastats.study.model import Outcome
+from ketastats.study.scales import is_linear
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -162,6 +163,8 @@ def _outcomes_table(material: Material) -> Table:
 def scale_words(outcome: Outcome) -> str:
     """Return how an outcome is recorded, in words."""
     s = outcome.scale
+    if not is_linear(s):
+        return recorded_as(outcome) + (f" ({s.unit})" if s.unit else "")
     unit = s.unit or ("points" if s.kind == "integer" else "")
     grain = "whole numbers" if s.kind == "integer" else count(s.decimals, "decimal")
     ends = [] if s.min is None else [f"from {n.plain(s.min)}"]

@@ -29,6 +29,7 @@ from ketastats.reporting.opening import findings
 from ketastats.reporting.section_posterior import posterior_densities, posterior_sds
 from ketastats.reporting.words import capital, listing
 from ketastats.study.model import Outcome, Spread
+from ketastats.study.scales import is_linear
 
 if TYPE_CHECKING:
     from ketastats.frequentist.lmm import MixedModel
@@ -107,7 +108,8 @@ def _variance_table(
 ) -> Table:
     fitted = reml_components(reml.result) if reml else {}  # type: ignore[arg-type]
     drawn = posterior_sds(mcmc) if mcmc else {}
-    declared = {s.name: s for s in outcome.spread} if material.synthetic else {}
+    same = is_linear(outcome.scale) or (reml is not None and reml.analysis.response == "log")
+    declared = {s.name: s for s in outcome.spread} if material.synthetic and same else {}
     heads = ["component"]
     heads += ["declared SD"] * bool(declared) + ["REML SD (SE)"] * bool(fitted)
     heads += ["posterior SD (interval)"] * bool(drawn)
@@ -121,7 +123,9 @@ def _variance_table(
         if drawn:
             row.append(_drawn(drawn.get(name)))
         rows.append(row)
-    unit = f" ({outcome.scale.unit})" if outcome.scale.unit else ""
+    log = reml is not None and reml.analysis.response == "log"
+    unit = material.unit(outcome.name, "link" if log else "natural")
+    unit = f" ({unit})" if unit else ""
     return table(
         f"Standard deviations of the random part{unit}.", heads, rows,
         numbers=range(1, len(heads)), file="variances.csv",

@@ -26,6 +26,7 @@ from ketastats.reporting.document import (
 from ketastats.reporting.material import Material
 from ketastats.reporting.section_truth import carry_over, true_values
 from ketastats.study.formula import split_formula
+from ketastats.study.model import Analysis
 
 _LETTERS = "uvwabcdfgh"
 _V, _X, _Y, _BETA, _PHI = b("V"), b("X"), b("y"), b("β"), b("Φ")
@@ -37,6 +38,7 @@ def methods(material: Material) -> Section:
     blocks: list[Block] = [Heading(rich("Analyses run")), _analyses_table(material)]
     blocks += _model(material)
     blocks += _reml(material)
+    blocks += _population(material)
     blocks += _bayes(material)
     blocks += true_values(material)
     blocks += carry_over(material)
@@ -52,18 +54,44 @@ def _analyses_table(material: Material) -> Table:
     rows = []
     for answer in material.results.answers:
         a = answer.analysis
-        how = f"df {a.ddf}" if a.engine == "reml" else ""
-        if a.engine == "mcmc":
-            how = f"{a.chains} chains of {a.draws} draws after {a.tune}"
         rows.append(
             [cell(rich(a.label, " ", code(a.name))), cell(a.outcome), cell(a.role),
-             cell(f"{a.engine}{f', {how}' if how else ''}"), cell(formula(a.formula)),
+             cell(_how(a)), cell(formula(a.formula)),
              cell(str(answer.details.get("rows", n.ABSENT)))]
         )  # fmt: skip
     return table(
         "Analyses in the order they were run; the formula is the right side, as in R.",
         ("analysis", "outcome", "role", "engine", "formula", "rows"), rows, numbers=(5,),
     )  # fmt: skip
+
+
+def _how(a: Analysis) -> str:
+    """Return the engine of an analysis and its options."""
+    words = [a.engine]
+    words += [a.family] * (a.family != "gaussian")
+    words += [f"residual {a.residual}"] * bool(a.residual)
+    words += ["of logarithms"] * (a.response == "log")
+    words += [f"df {a.ddf}"] * (a.engine == "reml")
+    if a.engine == "mcmc":
+        words.append(f"{a.chains} chains of {a.draws} draws after {a.tune}")
+    return ", ".join(words)
+
+
+def _population(material: Material) -> list[Block]:
+    """Say what generalised estimating equations are and how few units are allowed for."""
+    if not _answers(material, "gee"):
+        return []
+    return [
+        Heading(rich("Population-averaged models")),
+        paragraph(
+            "Generalised estimating equations compare means of the population, on the link of the "
+            "family; rows of one unit share a working correlation. The covariance is judged from "
+            "the differences between units and corrected for their small number (Mancl and "
+            "DeRouen 2001, Biometrics 57:126); intervals and tests take t with the degrees of "
+            "freedom between units. On the natural scale the weights of an estimand are applied to "
+            "the means of the cells, with standard errors by the delta method."
+        ),
+    ]
 
 
 def _model(material: Material) -> list[Block]:
@@ -73,7 +101,7 @@ def _model(material: Material) -> list[Block]:
     for answer in material.results.answers:
         a = answer.analysis
         key = f"{a.outcome}"
-        if key in done or a.engine not in ("reml", "mcmc"):
+        if key in done or a.family != "gaussian" or a.engine not in ("reml", "mcmc"):
             continue
         done.add(key)
         blocks += model_formula(a.outcome, a.formula)

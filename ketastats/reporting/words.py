@@ -154,6 +154,8 @@ def _pattern(levels: Sequence[Estimate], difference: Estimate, alpha: float) -> 
             f"The evidence for an interaction is this one test of the difference, not the pattern "
             f"'s{one_sided}'."
         )
+    if not yes and not no:
+        return "The effect at each level was not asked for; the difference has its own test."
     which = f"significant in {listing(yes)}" if yes else f"not significant in {listing(no, 'or')}"
     if found:
         return f"The effect is {which}, yet the difference is significant: its own test counts."

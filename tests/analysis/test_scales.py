@@ -165,3 +165,32 @@ def test_a_scale_at_its_default_changes_no_hash(study):
     assert plain.hash != study.hash
     said = MICE.replace("[estimands.rescue]\n", '[estimands.rescue]\nscale = "natural"\n')
     assert ks.parse_study(said, where="m").hash == ks.parse_study(MICE, where="m").hash
+
+
+def test_draws_are_answered_as_the_data_are(study, results):
+    """The batch behind the false-positive rates fits shares and logarithms too."""
+    from ketastats.diagnosis.batch import answer_batch
+    from ketastats.synthesis.draw import draw_outcomes
+
+    for name, estimand in (("shares", "rescue"), ("logs", "weaker_link"), ("serial", "weaker")):
+        analysis, asked = study.analysis(name), study.estimand(estimand)
+        y = draw_outcomes(study, analysis.outcome, 3, range(2), missing=False)
+        got = answer_batch(study, analysis, asked, y)
+        # no rows are lost in this study, so draw 0 is the data set
+        assert got.estimate[0] == pytest.approx(answers(results, name).loc[estimand, "estimate"])
+        assert got.p[0] == pytest.approx(answers(results, name).loc[estimand, "p"], rel=1e-6)
+
+
+def test_other_choices_and_subjects_left_out_use_the_same_response(study, results):
+    from ketastats.diagnosis.choices import method_choices
+    from ketastats.diagnosis.influence import leave_one_out
+
+    for estimand in ("rescue", "weaker", "weaker_link"):
+        row = results.side_by_side().set_index("estimand").loc[estimand]
+        if row["frequentist_analysis"] != "serial":  # a companion, which is not re-analysed
+            choice = method_choices(results, estimand).iloc[0]
+            assert choice["estimate"] == pytest.approx(row["frequentist_estimate"])
+            whole = leave_one_out(results, estimand).iloc[0]
+            assert whole["estimate"] == pytest.approx(row["frequentist_estimate"])
+    with pytest.raises(DataError, match="no primary REML analysis answers 'weaker'"):
+        method_choices(results, "weaker")
