@@ -68,6 +68,7 @@ def response(outcome: Outcome, analysis: Analysis, data: pd.DataFrame) -> Respon
     if isinstance(scale, BinomialScale):
         column = f"{name}_trials"
         data = _with_amount(data, column, scale.trials)
+        _check_trials(data, name, column)
         if analysis.family == "gaussian":
             return Response(_divided(data, name, column), None, None, both)
         return Response(data, column, None, ("natural", "link"))
@@ -104,6 +105,17 @@ def _with_amount(data: pd.DataFrame, column: str, amount: Amount) -> pd.DataFram
         table = dict(amount.levels)
         values = np.array([table[str(v)] for v in data[amount.by]])
     return data.assign(**{column: values})
+
+
+def _check_trials(data: pd.DataFrame, name: str, column: str) -> None:
+    over = numbers(data[name], name) > data[column].to_numpy(dtype=float)
+    if over.any():
+        i = int(np.argmax(over))
+        raise DataError(
+            f"row {data.index[i]} has {data[name].iloc[i]} out of {data[column].iloc[i]:g} trials",
+            where=name,
+            mend=f"correct it, or give the trials of every row in a column {column!r}",
+        )
 
 
 def _divided(data: pd.DataFrame, name: str, column: str) -> pd.DataFrame:

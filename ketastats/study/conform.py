@@ -15,6 +15,7 @@ from ketastats.core.errors import DataError
 from ketastats.study.build import all_factors
 from ketastats.study.formula import names_in, split_formula
 from ketastats.study.lookup import suggestion
+from ketastats.study.scales import KINDS
 from ketastats.study.tables import (
     as_text,
     cell_text,
@@ -86,6 +87,7 @@ def check_table(study: Study, outcome: str, frame: pd.DataFrame) -> pd.DataFrame
     y = numbers(frame[outcome], outcome)
     table, y = frame[~np.isnan(y)], y[~np.isnan(y)]
     _check_bounds(table, y, declared)
+    _check_kind(table, y, declared)
     need_filled(table, [n for n in needed if n not in clusters])
     table = declared_levels(study, declared, table)
     table[outcome] = table[outcome].infer_objects()  # numbers that came as objects
@@ -178,6 +180,26 @@ def _check_bounds(table: pd.DataFrame, y: np.ndarray, outcome: Outcome) -> None:
                 f"the value {y[i]:.10g} in row {table.index[i]} is {word} {bound:.10g}",
                 where=outcome.name,
                 mend="correct it or set it to missing; or declare other bounds in the Study",
+            )
+
+
+def _check_kind(table: pd.DataFrame, y: np.ndarray, outcome: Outcome) -> None:
+    """Refuse values that the kind of scale cannot record: half a count, a ratio of 0."""
+    kind = outcome.scale.kind
+    rules = []
+    if KINDS[kind].whole:
+        rules.append((y != np.round(y), f"is no whole number, and {kind}"))
+    if kind == "ratio":
+        rules.append((y <= 0, "is not above 0, and a ratio"))
+    if kind == "proportion":
+        rules.append(((y <= 0) | (y >= 1), "is not between 0 and 1, and a proportion"))
+    for bad, what in rules:
+        if bad.any():
+            i = int(np.argmax(bad))
+            raise DataError(
+                f"the value {y[i]:.10g} in row {table.index[i]} {what} is declared",
+                where=outcome.name,
+                mend="correct it, or declare another scale in the Study",
             )
 
 

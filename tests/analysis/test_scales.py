@@ -194,3 +194,28 @@ def test_other_choices_and_subjects_left_out_use_the_same_response(study, result
             assert whole["estimate"] == pytest.approx(row["frequentist_estimate"])
     with pytest.raises(DataError, match="no primary REML analysis answers 'weaker'"):
         method_choices(results, "weaker")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "value", "message"),
+    [
+        ("failures", 4.5, r"the value 4.5 in row 3 is no whole number, and binomial is declared"),
+        ("failures", 31, r"the value 31 in row 3 is above the declared maximum 30"),
+        ("spines", 2.5, r"is no whole number, and count is declared"),
+        ("preference", 1.0, r"is not between 0 and 1, and a proportion is declared"),
+        ("dopamine", 0.0, r"is not above 0, and a ratio is declared"),
+    ],
+)
+def test_values_that_a_kind_cannot_record_are_refused(study, outcome, value, message):
+    data = {o.name: study.simulate(3, outcome=o.name) for o in study.outcomes}
+    column = data[outcome][outcome].astype(float)
+    column.iloc[3] = value
+    data[outcome] = data[outcome].assign(**{outcome: column})
+    with pytest.raises(DataError, match=message):
+        ks.analyse(study, data)
+
+
+def test_more_failures_than_trials_of_ones_own_are_refused(study):
+    data = study.simulate(3, outcome="failures").assign(failures_trials=20)
+    with pytest.raises(DataError, match="out of 20 trials"):
+        response(study.outcome("failures"), study.analysis("averaged"), data)
