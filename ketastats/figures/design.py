@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -189,9 +190,14 @@ def _occasion_ticks(design: Design, names: Mapping[str, str]) -> list[str]:
     ]
 
 
+def _wrap(text: str, width: int) -> str:
+    return "\n".join(textwrap.fill(line, max(width, 8)) for line in text.split("\n"))
+
+
 def _time_axis(ax: Axes, ticks: Sequence[str], rows: int) -> None:
     step = SPAN / len(ticks)
-    for k, text in enumerate(ticks):
+    wrapped = [_wrap(text, 66 // len(ticks)) for text in ticks]
+    for k, text in enumerate(wrapped):
         ax.text(step * (k + 0.5), 0.5, text, ha="center", va="bottom", size=8.5)
         if k:
             ax.plot([step * k] * 2, [0.45, -rows + 0.55], color=INK, linewidth=0.7, alpha=0.5,

@@ -101,8 +101,8 @@ def _row(ax: Axes, y: float, row: ForestRow, shown: Sequence[int]) -> None:
     if np.isfinite(row.true):
         ax.plot([row.true] * 2, [y - 0.4, y + 0.4], color=INK, linewidth=2.0, zorder=1,
                 solid_capstyle="butt")  # fmt: skip
-    offsets = (0.0,) if len(shown) == 1 else (0.17, -0.17)
-    for offset, k in zip(offsets, shown, strict=True):
+    offsets = (0.17, -0.17) if len(shown) > 1 else (0.0,)
+    for offset, k in zip(offsets, shown, strict=False):
         colour, marker = MARKS[k]
         estimate, low, high = (row.frequentist, row.bayesian)[k]
         if np.isfinite([low, high]).all():

@@ -228,7 +228,8 @@ def _panel(
                 xytext=(0, 4), textcoords="offset points", ha="center", size=8.5,
             )  # fmt: skip
     long = max((len(t) for t in labels), default=0) > 8
-    ax.set_xticks(ticks, [t.replace(" (", "\n(") for t in labels], size=7.5 if long else 8.5)
+    shown = [t.replace(" (", "\n(") if "(" in t else textwrap.fill(t, 14) for t in labels]
+    ax.set_xticks(ticks, shown, size=7.5 if long else 8.5)
     ax.set_xlim(min(ticks, default=0) - 0.5, max(ticks, default=1) + 0.5)
     ax.grid(axis="y", color=INK, alpha=0.12, linewidth=0.6)
 

@@ -148,3 +148,9 @@ def test_no_figure_says_nan():
     rows = [ForestRow("a", NAN, (1.0, NAN, NAN), NOTHING)]
     svg = forest(rows, x_label="v", ident="f", title="t")
     assert not re.search(r"\bnan\b", svg)
+
+
+def test_a_forest_without_an_estimate_shows_the_true_values():
+    rows = [ForestRow("a", 1.0, NOTHING, NOTHING), ForestRow("b", NAN, NOTHING, NOTHING)]
+    svg = forest(rows, x_label="v", ident="f", title="t")
+    assert "a: true 1" in svg and "b: no estimate" in svg
