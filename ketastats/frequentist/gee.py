@@ -13,10 +13,17 @@ from ketastats.frequentist.gee_answers import DDF
 from ketastats.frequentist.gee_fit import fit_gee
 from ketastats.frequentist.gee_kernel import FAMILIES, POWERS, Rows
 from ketastats.frequentist.gee_model import PopulationModel
-from ketastats.problem.build import Problem, RandomDesign, build_problem, numeric_outcome
-from ketastats.problem.columns import column_of
+from ketastats.frequentist.tables import (
+    check_counts,
+    check_table,
+    complete_rows,
+    positive_column,
+    split_with_outcome,
+    unit_design,
+)
+from ketastats.problem.build import Problem, build_problem, numeric_outcome
 from ketastats.problem.strata import find_units
-from ketastats.study.formula import RandomTerm, split_formula
+from ketastats.study.formula import RandomTerm
 from ketastats.study.lookup import suggestion
 
 if TYPE_CHECKING:
@@ -111,22 +118,19 @@ def gee(
     _option("covariance", covariance, POWERS)
     _option("ddf", ddf, DDF)
     _option("working correlation", working, WORKING)
-    if not 0 < level < 1:
-        raise DataError(f"level = {level} is not between 0 and 1", mend="use 0.95")
+    check_table(data, level)
     for column, name, home in ((size, "size", "binomial"), (exposure, "exposure", "poisson")):
         if column is not None and chosen != home:
             raise DataError(f"{name} belongs to the family {home}", where=column, mend="leave out")
-    if not hasattr(data, "columns"):
-        raise DataError("the data are not a pandas DataFrame", mend="read them with pandas first")
-    split = split_formula(formula)
+    split, name = split_with_outcome(formula, outcome)
     unit = _unit_of(split.random)
-    name = split.outcome or outcome or ""
-    if not name:
-        raise DataError("the formula names no outcome", mend='write "y ~ ..." or pass outcome=')
-    whole, notes = _complete(data, [c for c in (size, exposure) if c])
-    trials, spent = _positive(data, size, whole=True), _positive(data, exposure)
-    y = _shares(numeric_outcome(data, name), trials, name, chosen, size)
-    used = data.assign(**{name: y}).iloc[whole]
+    whole, notes = complete_rows(data, [c for c in (size, exposure) if c])
+    trials, spent = positive_column(data, size, whole=True), positive_column(data, exposure)
+    y = numeric_outcome(data, name)
+    if chosen != "gaussian":
+        counts = trials if chosen == "binomial" else None
+        check_counts(y, counts, name, size=size, shares=True)
+    used = data.assign(**{name: y / trials}).iloc[whole]
     left = f"{split.outcome} ~ " if split.outcome else ""
     problem = build_problem(left + split.fixed, used, outcome=outcome, coding=contrasts)
     rows = whole[problem.rows]
@@ -170,56 +174,6 @@ def _unit_of(random: Sequence[RandomTerm]) -> RandomTerm:
     return random[0]
 
 
-def _complete(data: pd.DataFrame, names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    """Return the rows that have all of some columns, and what to say of the others."""
-    keep, notes = np.ones(len(data), dtype=bool), []
-    for name in names:
-        absent = column_of(data, name).isna().to_numpy() & keep
-        if absent.any():
-            notes.append(f"{int(absent.sum())} rows without {name} are left out")
-            keep &= ~absent
-    return np.flatnonzero(keep), notes
-
-
-def _positive(data: pd.DataFrame, name: str | None, *, whole: bool = False) -> np.ndarray:
-    """Return a column of positive numbers, NaN where missing; 1 for every row without a name."""
-    if name is None:
-        return np.ones(len(data))
-    values = numeric_outcome(data, name)
-    known = values[~np.isnan(values)]
-    wrong = (known <= 0) | ((known % 1 != 0) & whole)
-    if wrong.any():
-        what = "a whole number of 1 or more" if whole else "more than 0"
-        raise DataError(f"{known[wrong][0]:g} is not {what}", where=name, mend="correct it")
-    return values
-
-
-def _shares(
-    y: np.ndarray, trials: np.ndarray, name: str, family: str, size: str | None
-) -> np.ndarray:
-    """Return the outcome as the kernel takes it, after a look at its range."""
-    if family == "gaussian":
-        return y
-    known = ~np.isnan(y) & ~np.isnan(trials)
-    low, high, broken = y < 0, np.zeros(len(y), dtype=bool), np.zeros(len(y), dtype=bool)
-    if family == "binomial":
-        high = y > trials
-    if family == "poisson" or size:
-        broken = y % 1 != 0
-    wrong = known & (low | high | broken)
-    if wrong.any():
-        first = int(np.argmax(wrong))
-        what = "a count" if family == "poisson" else f"a count of up to {trials[first]:g} successes"
-        if family == "binomial" and size is None:
-            what = "0, 1 or a share between them"
-        raise DataError(
-            f"{y[first]:g} is not {what}",
-            where=name,
-            mend="name the trials with size=" if high[first] and not size else "correct the column",
-        )
-    return y / trials
-
-
 def _with_unit(
     problem: Problem,
     data: pd.DataFrame,
@@ -229,28 +183,22 @@ def _with_unit(
     notes: Sequence[str],
 ) -> Problem:
     """Return a problem of the fixed part with its independent units; one row a unit is enough."""
-    import pandas as pd
-
-    columns = pd.DataFrame({c: column_of(data, c) for c in term.group}).iloc[rows]
-    if columns.isna().any(axis=None):
+    design = unit_design(term, data, rows)
+    if (alone := int((design.group < 0).sum())) > 0:
         raise DataError(
-            f"{int(columns.isna().any(axis=1).sum())} rows belong to no {term.name}",
+            f"{alone} rows belong to no {term.name}",
             where=term.name,
             mend="every row needs its unit",
         )
-    codes = columns.groupby(list(term.group), sort=False, observed=True).ngroup().to_numpy()
-    _, first, group = np.unique(codes, return_index=True, return_inverse=True)
-    if len(first) < 2:
+    if len(design.levels) < 2:
         raise DataError(
             f"there is only one {term.name}", where=term.name, mend="two independent units or more"
         )
-    levels = tuple(":".join(str(v) for v in row) for row in columns.iloc[first].to_numpy())
-    design = RandomDesign(term, np.ones((len(rows), 1)), ("1",), group, levels)
     return replace(
         problem,
         formula=formula.split("~")[-1].strip(),
         random=(design,),
-        block=group,
+        block=design.group,
         rows=rows,
         notes=(*notes, *problem.notes),
     )

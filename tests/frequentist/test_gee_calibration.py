@@ -12,8 +12,9 @@ from scipy.special import expit
 
 from ketastats.core.threads import one_thread
 from ketastats.frequentist.gee import gee
-from ketastats.frequentist.gee_answers import Asked, infer, on_scale
+from ketastats.frequentist.gee_answers import infer, on_scale
 from ketastats.frequentist.gee_fit import fit_gee
+from ketastats.frequentist.inference import Asked
 from ketastats.problem.questions import as_estimands
 
 pytestmark = pytest.mark.slow

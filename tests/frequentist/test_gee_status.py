@@ -14,6 +14,7 @@ from ketastats.frequentist import gee_kernel
 from ketastats.frequentist.gee import gee
 from ketastats.frequentist.gee_fit import separated
 from ketastats.frequentist.gee_kernel import FAMILIES, Rows, between_df
+from ketastats.problem.questions import as_estimands
 
 FORMULA = "hits ~ drug * time + (1 | mouse)"
 
@@ -185,6 +186,20 @@ def test_an_aliased_question_is_not_estimable_on_either_scale():
         assert kept["status"] == "ok" and np.isfinite(kept["p"])
 
 
+def test_declared_questions_without_an_answer_are_rows_that_say_why():
+    d = table()
+    asked = as_estimands(binomial(d, "hits ~ sex + (1 | mouse)").problem, {"sex": "M - F"})
+    fit = binomial(d, "hits ~ drug + time + (1 | mouse)")
+    for scale in ("link", "natural"):
+        row = fit.contrast(estimands=asked, scale=scale).iloc[0]
+        assert row["status"] == "not_estimable" and "does not contain" in row["notes"]
+    change = {"drug": "B - A", "time": "c - a"}
+    held = fit.contrast(change).iloc[0]
+    assert held["status"] == "not_estimable" and "add drug:time to the formula" in held["notes"]
+    shares = fit.contrast(change, scale="natural").iloc[0]  # of curves parallel on the link scale
+    assert shares["status"] == "ok" and shares["se"] > 0
+
+
 # ---- units --------------------------------------------------------------------------------------
 
 
@@ -304,6 +319,7 @@ def test_a_fit_prints_what_it_is():
     assert "Population-averaged binomial model (logit) by GEE: hits ~ drug * time" in text
     assert "30 rows of 10 independent units of mouse; exchangeable working correlation" in text
     assert "bias-reduced covariance; between-unit t" in text and "scale " in text
+    assert repr(binomial(table())) == text
     d = table()
     d.loc[d["time"] == "c", "hits"] = 0
     failed = binomial(d)
