@@ -16,7 +16,7 @@ import numpy as np
 from ketastats.bayesian.sampling import ADAPTATION, Draws, Inputs, Settings, sample
 from ketastats.core.files import canonical_json, write_bytes
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the model or the stored arrays change."""
 PACKAGES = ("arviz", "numba", "numpy", "nutpie", "pymc", "pytensor")
 
@@ -48,6 +48,8 @@ def cache_key(inputs: Inputs, settings: Settings) -> str:
             for name in ("draws", "tune", "chains", "thin", "seed", "target_accept")
         },
         "sd": [inputs.sd.family, *inputs.sd.parameters],
+        "own": [[p.family, *p.parameters] for p in inputs.own],
+        **inputs.rows.facts,
         "levels": inputs.levels,
         "versions": {p: version(p) for p in PACKAGES},
         "python": list(sys.version_info[:2]),
@@ -55,6 +57,7 @@ def cache_key(inputs: Inputs, settings: Settings) -> str:
     }
     digest = hashlib.sha256(canonical_json(facts).encode())
     arrays = [inputs.y, inputs.x, inputs.location, inputs.scale, *inputs.z, *inputs.group]
+    arrays += inputs.rows.arrays
     for array in arrays:
         kind = np.int64 if array.dtype.kind == "i" else np.float64
         digest.update(f"{array.shape}".encode())
@@ -76,7 +79,7 @@ def read_draws(path: Path, inputs: Inputs, settings: Settings) -> Draws | None:
     expected = {
         "gamma": (np.float64, (*kept, inputs.x.shape[1])),
         "sd": (np.float64, (*kept, len(inputs.z))),
-        "sigma": (np.float64, kept),
+        "own": (np.float64, (*kept, len(inputs.rows.names))),
         "diverging": (np.bool_, every),
         "energy": (np.float64, every),
     }

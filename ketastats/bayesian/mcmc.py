@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ketastats.bayesian.answers import stacked
 from ketastats.bayesian.cache import cached_sample
 from ketastats.bayesian.design import StandardDesign, prior_lines, standard_design
-from ketastats.bayesian.posterior import Posterior, stacked
+from ketastats.bayesian.families import family_named
+from ketastats.bayesian.likelihood import GAUSSIAN, Likelihood
+from ketastats.bayesian.outcomes import check_options, complete_rows, likelihood_of
+from ketastats.bayesian.posterior import Posterior
 from ketastats.bayesian.priors import PriorSet, choose_priors
 from ketastats.bayesian.sampling import TARGET_ACCEPT, Draws, Inputs, Settings
 from ketastats.bayesian.summaries import convergence
@@ -31,6 +36,10 @@ def mcmc(
     formula: str,
     data: pd.DataFrame,
     *,
+    family: str = "gaussian",
+    size: str | None = None,
+    exposure: str | None = None,
+    residual: str | None = None,
     priors: Mapping[str, str] | None = None,
     outcome: str | None = None,
     scale: Scale | None = None,
@@ -45,7 +54,7 @@ def mcmc(
     draw_cache: Path | None = None,
     progress: bool = False,
 ) -> Posterior:
-    r"""Sample the posterior of a linear mixed model with PyMC and nutpie.
+    r"""Sample the posterior of a mixed model with PyMC and nutpie.
 
     Parameters
     ----------
@@ -54,18 +63,34 @@ def mcmc(
         ``(1|subject:period)``, ``(0+dose|subject)``.
     data : pandas.DataFrame
         One row per observation; never changed.
+    family : str
+        Identity link: ``gaussian``, ``student-t``, ``censored`` (normal, recorded at the bounds of
+        ``scale`` beyond them), ``truncated`` (normal, never seen beyond them). Logit link:
+        ``beta`` (shares), ``binomial``, ``beta-binomial``. Log link: ``poisson``,
+        ``negative-binomial``.
+    size : str, optional
+        Column of trials, for the binomial families; binomial rows of 0 and 1 need none.
+    exposure : str, optional
+        Column of exposures (minutes, length), for counts; means are per unit of exposure.
+    residual : str, optional
+        Gaussian: ``"by sex"`` for a residual SD per group, ``"ar1(time | subject)"`` for residuals
+        that follow each other.
     priors : mapping of str to str, optional
         ``effects`` (normal with mean 0), ``intercept`` (normal), ``sd`` (half-normal, exponential
         or half-t). Every difference between two levels, and every difference of differences, has
         the prior of the effects, whatever the reference level; a slope has it per SD of its
-        covariate.
+        covariate. With a link they are on its scale, log odds or logarithms. A family's own
+        parameter takes one under its name: ``nu``, ``precision``, ``overdispersion``, ``rho``; the
+        result's ``priors`` say of what.
     outcome : str, optional
         Column of the outcome when the formula is a right side only.
     scale : Scale, optional
-        The outcome's declared scale, for the priors not given.
+        The outcome's declared scale, for the priors not given and for the bounds of ``censored``
+        and ``truncated``.
     typical_sd : float, optional
-        SD of the outcome in the literature: the scale of the priors not given. Without it, a sixth
-        of a bounded scale, else the SD of the data (a note says so).
+        SD of the outcome in the literature, on the scale of the link: the scale of the priors not
+        given. Without it, a sixth of a bounded scale, else the SD of the data (a note says so);
+        with a link, 1.5 and 1 in log odds, 1 and 0.5 in logarithms, for effects and SDs.
     level : float
         Level of the equal-tailed intervals.
     draws, tune, chains : int
@@ -94,7 +119,8 @@ def mcmc(
     -----
     .. math:: y \sim N(X \gamma + \sum_k \tau_k z_{k,g(k)} d_k, \sigma^2), \quad z \sim N(0, 1)
 
-    with X in sum-to-zero difference coding.
+    with X in sum-to-zero difference coding; in other families the mean is the linear predictor,
+    inside the inverse link.
 
     Examples
     --------
@@ -103,33 +129,75 @@ def mcmc(
     >>> post = ks.mcmc("madrs ~ treatment*time + period + (1|subject)", data, typical_sd=10)
     >>> post.priors["effects"]
     'normal(0, 10)'
+
+    Successes out of trials, and the difference between shares in a population of mice:
+
+    >>> import pandas as pd
+    >>> data = pd.DataFrame({"mouse": range(8), "drug": list("AAAABBBB"),
+    ...     "failed": [12, 9, 14, 7, 4, 6, 2, 5], "trials": 15})
+    >>> post = ks.mcmc("failed ~ drug", data, family="beta-binomial", size="trials")
+    >>> post.priors["overdispersion"]
+    'half-normal(0.5) on sqrt(rho / (1 - rho)), rho the correlation of two trials of a row'
+    >>> table = post.contrast({"drug": "B - A"}, scale="natural")
+    >>> bool(table["ci_high"].item() < 0)
+    True
     """
     numbers = {"draws": draws, "tune": tune, "chains": chains, "thin": thin, "seed": seed}
     _check(numbers, {"level": level, "target_accept": target_accept})
-    problem = build_problem(formula, data, outcome=outcome, coding="difference")
-    if not problem.outcome:
-        raise DataError("the formula names no outcome", mend='write "y ~ ..." or pass outcome=')
-    design = standard_design(problem, data)
-    chosen = choose_priors(priors, problem.y, problem.outcome, scale, typical_sd)
+    kind = family_named(family)
+    check_options(kind, size, exposure, residual, scale)
+    problem, used = _problem(formula, data, outcome, residual, (size, exposure))
+    rows, said = likelihood_of(
+        kind, problem, used.iloc[problem.rows], size=size, exposure=exposure, scale=scale
+    )
+    design = standard_design(problem, used)
+    chosen = choose_priors(priors, problem.y, problem.outcome, scale, typical_sd, rows)
     address = integer_seed(seed, Purpose.SAMPLER, problem.outcome, 0)
     settings = Settings(draws, tune, chains, thin, address, target_accept)
-    raw = cached_sample(
-        model_inputs(problem, design, chosen), settings, draw_cache, progress=progress
+    inputs = model_inputs(problem, design, chosen, rows)
+    drawn = in_data_units(
+        cached_sample(inputs, settings, draw_cache, progress=progress), design, rows
     )
-    drawn = in_data_units(raw, design)
     return Posterior(
-        problem=problem,
+        problem=_in_table(problem, data, (size, exposure)),
         prior_text=_prior_text(problem, design, chosen),
         level=level,
         seed=seed,
         settings=settings,
         draws=drawn,
         known=convergence(stacked(drawn)),
-        notes=chosen.notes,
+        notes=(*said, *chosen.notes),
+        rows=rows,
     )
 
 
-def model_inputs(problem: Problem, design: StandardDesign, priors: PriorSet) -> Inputs:
+def _problem(
+    formula: str,
+    data: pd.DataFrame,
+    outcome: str | None,
+    residual: str | None,
+    names: tuple[str | None, ...],
+) -> tuple[Problem, pd.DataFrame]:
+    """Return the problem on the rows that have trials and exposure, and these rows."""
+    table = any(names) and hasattr(data, "iloc")  # what is no table is refused below
+    used = data.iloc[complete_rows(data, names)[0]] if table else data
+    problem = build_problem(formula, used, outcome=outcome, coding="difference", residual=residual)
+    if not problem.outcome:
+        raise DataError("the formula names no outcome", mend='write "y ~ ..." or pass outcome=')
+    return problem, used
+
+
+def _in_table(problem: Problem, data: pd.DataFrame, names: tuple[str | None, ...]) -> Problem:
+    """Return a problem whose rows are positions in the whole table."""
+    if not any(names):
+        return problem
+    whole, notes = complete_rows(data, names)
+    return replace(problem, rows=whole[problem.rows], notes=(*notes, *problem.notes))
+
+
+def model_inputs(
+    problem: Problem, design: StandardDesign, priors: PriorSet, rows: Likelihood = GAUSSIAN
+) -> Inputs:
     """Return what the sampler needs, in standard units."""
     q = design.x.shape[1]
     location, scale = np.zeros(q), np.full(q, priors.effects.parameters[1])
@@ -144,15 +212,17 @@ def model_inputs(problem: Problem, design: StandardDesign, priors: PriorSet) -> 
         location=location,
         scale=scale,
         sd=priors.sd,
+        rows=rows,
+        own=priors.own,
     )
 
 
-def in_data_units(draws: Draws, design: StandardDesign) -> Draws:
-    """Return draws of the problem's own coefficients and SDs."""
+def in_data_units(draws: Draws, design: StandardDesign, rows: Likelihood = GAUSSIAN) -> Draws:
+    """Return draws of the problem's own coefficients and SDs, and parameters as reported."""
     return Draws(
         gamma=draws.gamma @ design.back.T,
         sd=draws.sd / design.z_scale,
-        sigma=draws.sigma,
+        own=rows.reported(draws.own),
         diverging=draws.diverging,
         energy=draws.energy,
     )

@@ -10,14 +10,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ketastats.bayesian import summaries
-from ketastats.bayesian.gates import Gate, diagnose_draws, failed_estimands, gates_of
+from ketastats.bayesian.answers import (
+    Answers,
+    Said,
+    answer,
+    estimate_rows,
+    no_expectation,
+    stacked,
+)
+from ketastats.bayesian.gates import Gate, diagnose_draws, gates_of
+from ketastats.bayesian.likelihood import GAUSSIAN, Likelihood
+from ketastats.bayesian.predictive import replicate
 from ketastats.bayesian.sampling import Draws, Settings
 from ketastats.bayesian.tree import as_datatree, save_datatree
 from ketastats.core.errors import DataError, NotEstimable
 from ketastats.core.random import Purpose, generator
 from ketastats.problem.build import Problem
 from ketastats.problem.estimates import estimates_frame
-from ketastats.problem.questions import as_estimands, ask
+from ketastats.problem.questions import as_estimands
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Posterior:
-    """Draws from the posterior of a linear mixed model; made by :func:`mcmc`.
+    """Draws from the posterior of a mixed model; made by :func:`mcmc`.
 
     Attributes
     ----------
@@ -47,6 +57,8 @@ class Posterior:
         Of every parameter, in the order of ``parameters``.
     notes : tuple of str
         Where the priors come from.
+    rows : Likelihood
+        The family and its rows.
     """
 
     problem: Problem
@@ -57,6 +69,12 @@ class Posterior:
     draws: Draws
     known: summaries.Convergence
     notes: tuple[str, ...]
+    rows: Likelihood = GAUSSIAN
+
+    @property
+    def family(self) -> str:
+        """Name of the outcome family."""
+        return self.rows.family.name
 
     @property
     def priors(self) -> dict[str, str]:
@@ -65,8 +83,9 @@ class Posterior:
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """Fixed effects, then the SDs, the residual's last."""
-        return self.problem.names + tuple(f"sd {p}" for p in self.problem.parameters)
+        """Fixed effects, SDs of the random terms and of the residual, the family's own."""
+        terms = (name for r in self.problem.random for _, _, name in r.parameters)
+        return (*self.problem.names, *(f"sd {t}" for t in terms), *self.rows.names)
 
     @property
     def datatree(self) -> Any:
@@ -77,7 +96,9 @@ class Posterior:
             "method": self.settings.method,
             "seed": str(self.seed),
         }
-        return as_datatree(self.problem, self.draws, self.settings, facts)
+        if self.family != "gaussian":
+            facts["family"] = self.family
+        return as_datatree(self.problem, self.draws, self.rows, self.settings, facts)
 
     @property
     def diagnostics(self) -> dict[str, float]:
@@ -112,6 +133,7 @@ class Posterior:
         within: Mapping[str, str] | None = None,
         weights: Mapping[str, Mapping[str, float]] | None = None,
         estimands: Sequence[Estimand] | None = None,
+        scale: str = "link",
     ) -> pd.DataFrame:
         """Answer estimands.
 
@@ -126,6 +148,10 @@ class Posterior:
             Weights of the averaged factors, equal by default.
         estimands : sequence of Estimand, optional
             Declared estimands instead of the above.
+        scale : str
+            ``link`` (log odds, log rates; the latent value of a censored outcome) or ``natural``
+            (shares, counts per unit of exposure, values as recorded): the weights over the cells of
+            the reference grid are then applied to their population means, new people drawn.
 
         Returns
         -------
@@ -149,28 +175,31 @@ class Posterior:
         'ok'
         """
         asked = as_estimands(self.problem, contrast, within, weights, estimands)
-        return estimates_frame(estimate_rows(self, asked))
+        failed = tuple(str(g) for g in self.gates if not g.passed)
+        notes = no_expectation(self.rows, self.problem, self.priors["sd"], scale)
+        said = Said(self.problem.outcome, self.level, self._method(scale), failed, notes)
+        return estimates_frame(estimate_rows(self._answer(asked, scale), asked, said))
 
-    def estimand_draws(self, estimands: Sequence[Estimand]) -> np.ndarray:
-        """Return the draws of estimands, shape (chains, draws, K).
+    def estimand_draws(self, estimands: Sequence[Estimand], scale: str = "link") -> np.ndarray:
+        """Return the draws of estimands on a scale, shape (chains, draws, K).
 
         Raises
         ------
         NotEstimable
             When the data cannot answer one of them.
         """
-        asked = ask(self.problem, estimands)
-        for e, reason in zip(estimands, asked.reasons, strict=True):
+        answers = self._answer(estimands, scale)
+        for e, reason in zip(estimands, answers.reasons, strict=True):
             if reason:
                 raise NotEstimable(
                     f"the data cannot answer {e.name!r}: {reason}",
                     where=f"estimands.{e.name}",
                     mend="ask for something else or change the formula",
                 )
-        return self.draws.gamma @ asked.rows.T
+        return answers.draws
 
     def densities(
-        self, estimands: Sequence[Estimand], points: int = 200
+        self, estimands: Sequence[Estimand], points: int = 200, scale: str = "link"
     ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Return the posterior density of every estimand that can be answered, for plotting.
 
@@ -179,17 +208,18 @@ class Posterior:
         dict of str to (numpy.ndarray, numpy.ndarray)
             By name of the estimand: where, and the density there; each of shape (points,).
         """
-        estimable = ask(self.problem, estimands).estimable
-        asked = [e for e, fine in zip(estimands, estimable, strict=True) if fine]
-        draws = self.estimand_draws(asked)
+        answers = self._answer(estimands, scale)
         return {
-            e.name: summaries.kernel_density(draws[:, :, k], points) for k, e in enumerate(asked)
+            e.name: summaries.kernel_density(answers.draws[:, :, k], points)
+            for k, e in enumerate(estimands)
+            if answers.estimable[k]
         }
 
     def predictive(self, n: int = 200, seed: int | None = None) -> np.ndarray:
         """Draw outcomes anew for the same rows and new people, shape (n, rows).
 
-        They are latent: not rounded and not held to the bounds of the scale.
+        As the family has them: Gaussian ones are not rounded and not held to the bounds of the
+        scale, censored ones stand at a bound beyond it.
 
         Parameters
         ----------
@@ -205,16 +235,17 @@ class Posterior:
         rng = generator(
             self.seed if seed is None else seed, Purpose.RESAMPLING, self.problem.outcome, 0
         )
-        return summaries.replicate(
+        return replicate(
             rng,
             gamma[pick] @ self.problem.x.T,
             [(r.z[:, 0], r.group, len(r.levels)) for r in self.problem.random],
             self.draws.sd.reshape(len(gamma), -1)[pick],
-            self.draws.sigma.ravel()[pick],
+            self.rows.unpack(self.draws.own.reshape(len(gamma), -1)[pick]),
+            self.rows,
         )
 
     def summary(self) -> pd.DataFrame:
-        """Return fixed effects and SDs: mean, sd, interval, MCSE, ESS and R-hat."""
+        """Return mean, sd, interval, MCSE, ESS and R-hat of every parameter."""
         import pandas as pd
 
         m = summaries.moments(stacked(self.draws), self.level)
@@ -233,10 +264,10 @@ class Posterior:
     def __str__(self) -> str:
         p = self.problem
         lines = [
-            f"Bayesian linear mixed model: {p.outcome} ~ {p.formula}",
+            f"Bayesian {self.rows.title}: {p.outcome} ~ {p.formula}",
             f"{len(p.y)} rows in {len(np.unique(p.block))} independent blocks; "
             f"{self.settings.method}; seed {self.seed}",
-            *(f"prior of {k}: {v}" for k, v in self.prior_text),
+            *(f"{'' if k == 'link' else 'prior of '}{k}: {v}" for k, v in self.prior_text),
             "",
             self.summary().to_string(float_format=lambda v: f"{v:.4g}"),
             "",
@@ -258,43 +289,12 @@ class Posterior:
         table = self.summary().to_html(float_format=lambda v: f"{v:.4g}")
         return f"{head}<p>Priors</p><ul>{priors}</ul>{table}<p>{gates}</p>{notes}"
 
+    def _answer(self, estimands: Sequence[Estimand], scale: str) -> Answers:
+        return answer(self.problem, self.draws, self.rows, estimands, scale)
 
-def stacked(draws: Draws) -> np.ndarray:
-    """Return all parameters, shape (chains, draws, q + terms + 1)."""
-    return np.concatenate([draws.gamma, draws.sd, draws.sigma[:, :, None]], axis=2)
-
-
-def estimate_rows(post: Posterior, estimands: Sequence[Estimand]) -> list[dict[str, object]]:
-    """Return one record of Estimates per estimand."""
-    problem = post.problem
-    asked = ask(problem, estimands)
-    draws = post.draws.gamma @ asked.rows.T
-    m, known = summaries.moments(draws, post.level), summaries.convergence(draws)
-    poor = failed_estimands(known)
-    failed = [str(g) for g in post.gates if not g.passed]
-    records = []
-    for k, e in enumerate(estimands):
-        record: dict[str, object] = {
-            "outcome": problem.outcome,
-            "estimand": e.name,
-            "engine": "mcmc",
-            "level": post.level,
-            "method": post.settings.method,
-        }
-        if not asked.estimable[k]:
-            record |= {"status": "not_estimable", "notes": asked.reasons[k]}
-        else:
-            own = f"R-hat {known.r_hat[k]:.4g}, bulk ESS {known.ess_bulk[k]:.0f}, tail ESS " + (
-                f"{known.ess_tail[k]:.0f} of its own draws"
-            )
-            record |= {
-                "estimate": float(m.mean[k]),
-                "se": float(m.sd[k]),
-                "prob_positive": float(m.positive[k]),
-                "ci_low": float(m.low[k]),
-                "ci_high": float(m.high[k]),
-                "status": "unconverged" if failed or poor[k] else "ok",
-                "notes": "; ".join([*failed, *([own] if poor[k] else [])]),
-            }
-        records.append(record)
-    return records
+    def _method(self, scale: str) -> str:
+        """Return what stands in the tables: family and scale where they are not the usual ones."""
+        if self.family == "gaussian":
+            return self.settings.method
+        said = f"{self.family}, {self.settings.method}"
+        return said if self.rows.family.mean is None else f"{said}, {scale} scale"

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ketastats.bayesian.likelihood import GAUSSIAN, Likelihood
 from ketastats.study.priors import Prior
 
 ADAPTATION = {
@@ -79,6 +80,10 @@ class Inputs:
         Normal priors of the coefficients.
     sd : Prior
         Of every standard deviation.
+    rows : Likelihood
+        The family.
+    own : tuple of Prior
+        Of the family's own parameters.
     """
 
     y: np.ndarray
@@ -89,6 +94,8 @@ class Inputs:
     location: np.ndarray
     scale: np.ndarray
     sd: Prior
+    rows: Likelihood = GAUSSIAN
+    own: tuple[Prior, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,8 +107,8 @@ class Draws:
     gamma : numpy.ndarray, shape (chains, draws, q)
         Fixed effects.
     sd : numpy.ndarray, shape (chains, draws, terms)
-    sigma : numpy.ndarray, shape (chains, draws)
-        Residual SD.
+    own : numpy.ndarray, shape (chains, draws, parameters)
+        Residual SDs, then the family's own parameters.
     diverging : numpy.ndarray of bool, shape (chains, draws * thin)
         Of every draw, the ones not kept too.
     energy : numpy.ndarray, shape (chains, draws * thin)
@@ -109,9 +116,14 @@ class Draws:
 
     gamma: np.ndarray
     sd: np.ndarray
-    sigma: np.ndarray
+    own: np.ndarray
     diverging: np.ndarray
     energy: np.ndarray
+
+    @property
+    def sigma(self) -> np.ndarray:
+        """The residual SD of a model with one, shape (chains, draws)."""
+        return self.own[:, :, 0]
 
 
 @contextmanager
@@ -130,12 +142,15 @@ def ensure_reproducible() -> Iterator[None]:
 def build_model(inputs: Inputs) -> Any:
     r"""Return the PyMC model, non-centred (Betancourt & Girolami 2015, arXiv:1312.0906).
 
-    .. math:: y \sim N(X \gamma + \sum_k \tau_k z_{k,g(k)} d_k, \sigma^2), \quad z \sim N(0, 1)
+    .. math:: \eta = X \gamma + \sum_k \tau_k z_{k,g(k)} d_k, \quad z \sim N(0, 1)
+
+    and rows of the family around it, :math:`y \sim N(\eta, \sigma^2)` for the Gaussian.
 
     Returns
     -------
     pymc.Model
-        With the variables ``gamma``, ``sd`` (when there are random terms) and ``sigma``.
+        With the variables ``gamma``, ``sd`` (when there are random terms), ``sigma`` (in a family
+        with residuals) and those of the family.
     """
     import pymc as pm
 
@@ -156,8 +171,13 @@ def build_model(inputs: Inputs) -> Any:
         for k, (z, group) in enumerate(zip(inputs.z, inputs.group, strict=True)):
             deviation = pm.Normal(f"deviation_{k}", 0.0, 1.0, shape=inputs.levels[k])
             mean = mean + sd[k] * deviation[np.maximum(group, 0)] * z
-        sigma = _sd_prior("sigma", inputs.sd, initval=start)
-        pm.Normal("y", mean, sigma, observed=inputs.y)
+        rows, own = inputs.rows, {}
+        if rows.groups:
+            first = np.full(len(rows.groups), start) if rows.residual == "by" else start
+            own["sigma"] = _sd_prior("sigma", inputs.sd, initval=first)
+        for parameter, prior in zip(rows.own, inputs.own, strict=True):
+            own[parameter.variable] = _own_prior(parameter.variable, prior)
+        rows.family.density(mean, own, inputs.y, rows)
     return model
 
 
@@ -167,7 +187,8 @@ def unit_of(inputs: Inputs) -> tuple[np.ndarray, np.ndarray, float]:
     Returns
     -------
     centre, step : numpy.ndarray, shape (q,)
-        Mean and SD of the coefficients without random terms, the residual SD as of least squares.
+        Mean and SD of the coefficients without random terms, the residual SD as of least squares,
+        on the scale of the link.
     start : float
         First value of every SD: the residual SD shared equally, or the prior's scale when less.
 
@@ -176,7 +197,7 @@ def unit_of(inputs: Inputs) -> tuple[np.ndarray, np.ndarray, float]:
     All three are rounded, so that the last bits of linear algebra, which may change with the
     number of threads, do not reach the draws.
     """
-    x, y = inputs.x, inputs.y
+    x, y = inputs.x, inputs.rows.working(inputs.y)
     fitted = x @ np.linalg.lstsq(x, y, rcond=None)[0]
     variance = float(((y - fitted) ** 2).sum()) / max(len(y) - x.shape[1], 1)
     variance = variance if variance > 0 else 1.0
@@ -204,11 +225,21 @@ def _sd_prior(name: str, prior: Prior, **kwargs: Any) -> Any:
     return pm.HalfStudentT(name, nu=df, sigma=scale, **kwargs)
 
 
+def _own_prior(name: str, prior: Prior) -> Any:
+    """Give a family's own parameter its prior; it starts at half the prior's scale, or at 0."""
+    import pymc as pm
+
+    if prior.family == "normal":
+        return pm.Normal(name, *prior.parameters, initval=0.0)
+    return _sd_prior(name, prior, initval=prior.parameters[-1] / 2)
+
+
 def sample(inputs: Inputs, settings: Settings, *, progress: bool = False) -> Draws:
     """Compile the model and sample it; the number of cores does not change the draws."""
     import nutpie
 
-    names = ["gamma", "sigma"] + (["sd"] if inputs.z else [])
+    own = [*(["sigma"] if inputs.rows.groups else []), *(p.variable for p in inputs.rows.own)]
+    names = ["gamma", *own] + (["sd"] if inputs.z else [])
     with ensure_reproducible():
         compiled = nutpie.compile_pymc_model(build_model(inputs), var_names=names)
         tree = nutpie.sample(
@@ -230,10 +261,16 @@ def sample(inputs: Inputs, settings: Settings, *, progress: bool = False) -> Dra
     return Draws(
         gamma=gamma,
         sd=_array(posterior["sd"].values, keep) if inputs.z else empty,
-        sigma=_array(posterior["sigma"].values, keep),
+        own=np.concatenate([empty, *(_columns(posterior[n].values, keep) for n in own)], axis=2),
         diverging=np.ascontiguousarray(stats["diverging"].values, dtype=bool),
         energy=np.ascontiguousarray(stats["energy"].values, dtype=np.float64),
     )
+
+
+def _columns(values: np.ndarray, keep: slice) -> np.ndarray:
+    """Return draws with an axis of parameters, which a single one lacks."""
+    kept = _array(values, keep)
+    return kept[:, :, None] if kept.ndim == 2 else kept
 
 
 def _array(values: np.ndarray, keep: slice) -> np.ndarray:

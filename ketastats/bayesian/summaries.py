@@ -106,33 +106,3 @@ def kernel_density(draws: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarr
     at = np.linspace(low - 3 * width, high + 3 * width, points)
     kernel = np.exp(-0.5 * ((at[:, None] - flat) / width) ** 2)
     return at, kernel.mean(axis=1) / (width * np.sqrt(2 * np.pi))
-
-
-def replicate(
-    rng: np.random.Generator,
-    mean: np.ndarray,
-    designs: list[tuple[np.ndarray, np.ndarray, int]],
-    sd: np.ndarray,
-    sigma: np.ndarray,
-) -> np.ndarray:
-    """Draw new outcomes for the same rows, with new groups.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    mean : numpy.ndarray, shape (n, rows)
-        X gamma of n posterior draws.
-    designs : list of (z, group, levels)
-        Per random term: design (rows,), group (rows,) with -1 for none, number of groups.
-    sd : numpy.ndarray, shape (n, terms)
-    sigma : numpy.ndarray, shape (n,)
-
-    Returns
-    -------
-    numpy.ndarray, shape (n, rows)
-    """
-    out = mean + sigma[:, None] * rng.standard_normal(mean.shape)
-    for k, (z, group, levels) in enumerate(designs):
-        deviation = rng.standard_normal((len(mean), levels))
-        out += sd[:, k, None] * deviation[:, np.maximum(group, 0)] * z
-    return out

@@ -9,13 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from ketastats.bayesian.likelihood import Likelihood
 from ketastats.bayesian.sampling import Draws, Settings
 from ketastats.core.files import write_bytes
 from ketastats.problem.build import Problem
 
 
 def as_datatree(
-    problem: Problem, draws: Draws, settings: Settings, facts: Mapping[str, str]
+    problem: Problem,
+    draws: Draws,
+    rows: Likelihood,
+    settings: Settings,
+    facts: Mapping[str, str],
 ) -> Any:
     """Return an ArviZ DataTree without clock times.
 
@@ -26,6 +31,7 @@ def as_datatree(
     ----------
     problem : Problem
     draws : Draws
+    rows : Likelihood
     settings : Settings
     facts : mapping of str to str
         Attributes of the root.
@@ -36,19 +42,23 @@ def as_datatree(
     """
     import arviz as az
 
-    posterior: dict[str, np.ndarray] = {"gamma": draws.gamma, "sigma": draws.sigma}
+    posterior: dict[str, np.ndarray] = {"gamma": draws.gamma}
+    posterior |= rows.unpack(draws.own)
     if draws.sd.shape[-1]:
         posterior["sd"] = draws.sd
     every = np.arange(draws.energy.shape[1])
     kept = every[settings.thin - 1 :: settings.thin]
-    coords = {"coefficient": list(problem.names), "term": list(problem.parameters[:-1])}
+    terms = [name for r in problem.random for _, _, name in r.parameters]
+    coords = {"coefficient": list(problem.names), "term": terms}
     dims = {"gamma": ["coefficient"], "sd": ["term"]}
+    if rows.residual == "by":
+        coords["residual"], dims["sigma"] = list(rows.groups), ["residual"]
     tree = az.from_dict({"posterior": posterior}, coords=coords | {"draw": kept}, dims=dims)
     stats = {"diverging": draws.diverging, "energy": draws.energy}
     tree.update(az.from_dict({"sample_stats": stats}, coords={"draw": every}))
     observed = {"observed_data": {problem.outcome: problem.y}}
-    rows = {"dims": {problem.outcome: ["row"]}, "coords": {"row": problem.rows}}
-    tree.update(az.from_dict(observed, sample_dims=[], **rows))
+    of_rows = {"dims": {problem.outcome: ["row"]}, "coords": {"row": problem.rows}}
+    tree.update(az.from_dict(observed, sample_dims=[], **of_rows))
     for node in tree.children.values():
         node.attrs = {}
     tree.attrs = {"schema": 1, **facts}

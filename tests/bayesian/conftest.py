@@ -2,8 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ketastats.bayesian.answers import stacked
+from ketastats.bayesian.likelihood import GAUSSIAN
 from ketastats.bayesian.mcmc import mcmc
-from ketastats.bayesian.posterior import Posterior, stacked
+from ketastats.bayesian.posterior import Posterior
 from ketastats.bayesian.sampling import Draws, Settings
 from ketastats.bayesian.summaries import convergence
 from ketastats.problem.build import build_problem
@@ -58,20 +60,20 @@ def small():
 def made():
     """Return a Posterior of given draws, without sampling: normal ones by default."""
 
-    def make(formula, data, *, seed=0, chains=4, draws=500, **changes):
+    def make(formula, data, *, seed=0, chains=4, draws=500, rows=GAUSSIAN, **changes):
         problem = build_problem(formula, data, coding="difference")
         rng = np.random.default_rng(seed)
         q, terms = len(problem.names), len(problem.random)
         fields = {
             "gamma": rng.normal(size=(chains, draws, q)),
             "sd": np.abs(rng.normal(size=(chains, draws, terms))),
-            "sigma": np.abs(rng.normal(size=(chains, draws))),
+            "own": np.abs(rng.normal(size=(chains, draws, len(rows.names)))),
             "diverging": np.zeros((chains, draws), dtype=bool),
             "energy": rng.normal(size=(chains, draws)),
         }
         own = Draws(**(fields | changes))
         settings = Settings(draws, 1, chains, 1, 1)
         text = (("effects", "normal(0, 1)"), ("sd", "half-normal(1)"))
-        return Posterior(problem, text, 0.95, 1, settings, own, convergence(stacked(own)), ())
+        return Posterior(problem, text, 0.95, 1, settings, own, convergence(stacked(own)), (), rows)
 
     return make

@@ -33,7 +33,7 @@ def counted(monkeypatch):
         return Draws(
             gamma=rng.normal(size=(2, 5, 2)),
             sd=rng.random((2, 5, 1)),
-            sigma=rng.random((2, 5)),
+            own=rng.random((2, 5, 1)),
             diverging=rng.random((2, 15)) < 0.5,
             energy=rng.normal(size=(2, 15)),
         )

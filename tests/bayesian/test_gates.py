@@ -52,9 +52,7 @@ def one_divergence(made, small):
 
 
 def a_stuck_chain(made, small):
-    sigma = made(FORMULA, small).draws.sigma.copy()
-    sigma[:] = 1.0
-    return {"sigma": sigma}
+    return {"own": np.ones_like(made(FORMULA, small).draws.own)}
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,12 @@ study = load_study("jelen2025")
 data = study.simulate(seed=1, outcome="madrs")
 post = mcmc("madrs ~ treatment*time + (1|subject) + (1|subject:time)", data, typical_sd=10.0,
             draws=200, tune=300)
+data["trials"], data["points"] = 60, data["madrs"].clip(0, 60).round()
+own = mcmc("points ~ treatment*time + (1|subject)", data, family="beta-binomial", size="trials",
+           draws=100, tune=300)
 table = post.contrast({"treatment": "naltrexone - placebo", "time": "day1 - pre"}).to_csv()
-for part in (post.draws.gamma, post.draws.sd, post.draws.sigma, post.draws.energy):
+table += own.contrast({"treatment": "naltrexone - placebo"}, scale="natural").to_csv()
+for part in (own.draws.gamma, own.draws.own, own.draws.energy, own.predictive(9), post.draws.gamma, post.draws.sd, post.draws.sigma, post.draws.energy):
     table += hashlib.sha256(part.tobytes()).hexdigest()
 print(table)
 """

@@ -10,8 +10,8 @@ from scipy import stats
 from scipy.special import ndtr
 
 from ketastats.bayesian import sampling
+from ketastats.bayesian.answers import stacked
 from ketastats.bayesian.mcmc import mcmc
-from ketastats.bayesian.posterior import stacked
 from ketastats.bayesian.summaries import convergence, moments
 from ketastats.frequentist.lmm import lmm
 from ketastats.problem.questions import as_estimands
@@ -84,7 +84,7 @@ def compare_with_brute_force(post, truth):
     assert (np.abs(m.sd / truth["sd"] - 1) < 4 / np.sqrt(ess)).all()
     spread = np.sqrt(truth["positive"] * (1 - truth["positive"]) / ess)
     assert (np.abs(m.positive - truth["positive"]) < 4 * spread + 2 / 4000).all()
-    sds = np.concatenate([post.draws.sd, post.draws.sigma[:, :, None]], axis=2)
+    sds = np.concatenate([post.draws.sd, post.draws.own], axis=2)
     assert (np.abs(sds.mean(axis=(0, 1)) - truth["sds"]) < 4 * mcse[q:]).all()
 
 

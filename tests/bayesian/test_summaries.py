@@ -57,16 +57,3 @@ def test_the_density_of_normal_draws_is_normal():
     assert np.trapezoid(density, at) == pytest.approx(1.0, abs=2e-3)  # what lies beyond the ends
     # smoothing with width h multiplies the SD by sqrt(1 + h²/σ²): 1.5 % at the peak
     np.testing.assert_allclose(density, norm.pdf(at, 5, 2), atol=0.02 * norm.pdf(0, 0, 2))
-
-
-def test_replicates_have_the_declared_covariance():
-    rng = np.random.default_rng(3)
-    n = 40_000
-    z, group = np.array([1.0, 1.0, 2.0, 0.0]), np.array([0, 0, 1, -1])
-    mean = np.tile([1.0, 2.0, 3.0, 4.0], (n, 1))
-    y = summaries.replicate(rng, mean, [(z, group, 2)], np.full((n, 1), 3.0), np.full(n, 2.0))
-    expected = np.array([[13, 9, 0, 0], [9, 13, 0, 0], [0, 0, 40, 0], [0, 0, 0, 4.0]])
-    # error of a covariance: sqrt((v_i v_j + c_ij²) / n), at most 0.28 for the largest
-    error = np.sqrt((np.outer(np.diag(expected), np.diag(expected)) + expected**2) / n)
-    assert (np.abs(np.cov(y.T) - expected) < 5 * error).all()
-    assert (np.abs(y.mean(axis=0) - mean[0]) < 5 * np.sqrt(np.diag(expected) / n)).all()
