@@ -28,6 +28,8 @@ _HOME = {
     "equivalence": "ketastats.frequentist.equivalence",
     "friedman": "ketastats.frequentist.friedman",
     "rank_interaction": "ketastats.frequentist.rank_interaction",
+    "glmm": "ketastats.frequentist.glmm",
+    "glmm_many": "ketastats.frequentist.glmm",
     "mcmc": "ketastats.bayesian.mcmc",
     "analyse": "ketastats.analysis.run",
     "completers": "ketastats.analysis.run",
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
     from ketastats.frequentist.equivalence import equivalence
     from ketastats.frequentist.friedman import friedman
     from ketastats.frequentist.gee import gee
+    from ketastats.frequentist.glmm import glmm, glmm_many
     from ketastats.frequentist.lmm import lmm, lmm_many
     from ketastats.frequentist.randomisation import randomisation_test
     from ketastats.frequentist.rank_interaction import rank_interaction
@@ -93,6 +96,8 @@ __all__ = [
     "first_period_only",
     "friedman",
     "gee",
+    "glmm",
+    "glmm_many",
     "hills_armitage",
     "lmm",
     "lmm_many",

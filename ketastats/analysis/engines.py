@@ -15,6 +15,7 @@ from ketastats.core.errors import DataError, StudyError
 from ketastats.core.random import Purpose, integer_seed
 from ketastats.study.lookup import suggestion
 from ketastats.study.model import Analysis, Estimand, Study
+from ketastats.study.scales import is_linear
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,6 +115,37 @@ def _gee(
     return Answer(analysis, table, details, fit)
 
 
+def _glmm(
+    analysis: Analysis, estimands: tuple[Estimand, ...], data: pd.DataFrame, context: Context
+) -> Answer:
+    from ketastats.frequentist.glmm import glmm
+
+    ready = response(context.study.outcome(analysis.outcome), analysis, data)
+    fit = glmm(
+        analysis.formula,
+        ready.data,
+        outcome=analysis.outcome,
+        family=analysis.family,
+        size=ready.size,
+        exposure=ready.exposure,
+        level=analysis.level,
+    )
+    details = {
+        "rows": len(fit.problem.y),
+        "subjects": _subjects(data, fit.problem.rows),
+        "loglik": fit.loglik,
+        "warnings": list(fit.warnings),
+        "status": fit.status,
+    }
+    table = by_scale(
+        analysis,
+        estimands,
+        ready.scales,
+        lambda asked, scale: fit.contrast(estimands=asked, scale=scale),
+    )
+    return Answer(analysis, table, details, fit)
+
+
 def by_scale(
     analysis: Analysis,
     estimands: tuple[Estimand, ...],
@@ -168,13 +200,19 @@ def _mcmc(
     from ketastats.bayesian.mcmc import mcmc
 
     outcome = context.study.outcome(analysis.outcome)
+    ready = response(outcome, analysis, data)
+    plain = is_linear(outcome.scale)
     post = mcmc(
         analysis.formula,
-        data,
+        ready.data,
         outcome=analysis.outcome,
+        family=analysis.family,
+        size=ready.size,
+        exposure=ready.exposure,
+        residual=analysis.residual or None,
         priors=dict(analysis.priors),
-        scale=outcome.scale,
-        typical_sd=outcome.typical_sd,
+        scale=outcome.scale if plain else None,
+        typical_sd=outcome.typical_sd if plain else None,
         level=analysis.level,
         draws=analysis.draws,
         tune=analysis.tune,
@@ -194,14 +232,20 @@ def _mcmc(
         "warnings": list(post.warnings),
         "status": post.status,
     }
-    return Answer(analysis, post.contrast(estimands=estimands), details, post)
+    table = by_scale(
+        analysis,
+        estimands,
+        ready.scales,
+        lambda asked, scale: post.contrast(estimands=asked, scale=scale),
+    )
+    return Answer(analysis, table, details, post)
 
 
 def _subjects(data: pd.DataFrame, rows: np.ndarray) -> int:
     return int(data.iloc[rows]["subject"].nunique())
 
 
-_BUILT_IN = MappingProxyType({"reml": _reml, "mcmc": _mcmc, "gee": _gee})
+_BUILT_IN = MappingProxyType({"reml": _reml, "mcmc": _mcmc, "glmm": _glmm, "gee": _gee})
 _REGISTERED: dict[str, UserEngine] = {}
 
 

@@ -235,7 +235,10 @@ def monte_carlo_errors(results: Results) -> dict[tuple[str, str], float]:
         known = answer.estimates["estimate"].notna()
         names = [str(e) for e in answer.estimates.loc[known, "estimand"]]
         if isinstance(post, Posterior) and names:
-            draws = post.estimand_draws([results.study.estimand(e) for e in names])
-            for name, error in zip(names, convergence(draws).mcse, strict=True):
-                out[answer.analysis.name, name] = float(error)
+            for scale in ("natural", "link"):
+                asked = [e for e in map(results.study.estimand, names) if e.scale == scale]
+                if asked:
+                    errors = convergence(post.estimand_draws(asked, scale)).mcse
+                    for e, error in zip(asked, errors, strict=True):
+                        out[answer.analysis.name, e.name] = float(error)
     return out

@@ -23,6 +23,8 @@ SHOWN_DENSITIES = 6
 
 def posterior_densities(material: Material, outcome: Outcome, answer: Answer) -> Picture | None:
     """Draw the posterior of the first estimands, where the engine gives densities."""
+    if answer.analysis.family != "gaussian":
+        return None  # priors are on the link, most questions are not
     asked = material.study.estimands_of(answer.analysis)[:SHOWN_DENSITIES]
     found = answer.result.densities(asked)  # type: ignore[attr-defined]
     priors = estimand_priors(answer, asked, material.results.data[outcome.name])

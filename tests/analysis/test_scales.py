@@ -33,6 +33,12 @@ family = "binomial"
 outcome = "failures"
 formula = "drug * phase + sex + (1 | subject)"
 role = "companion"
+[analyses.conditional]
+engine = "glmm"
+family = "beta-binomial"
+outcome = "failures"
+formula = "drug * phase + sex + (1 | subject)"
+role = "companion"
 [analyses.logs]
 engine = "reml"
 outcome = "dopamine"
@@ -97,6 +103,20 @@ def test_gee_answers_each_estimand_on_its_own_scale(study, results):
     assert list(table.index) == order
 
 
+def test_glmm_answers_each_estimand_on_its_own_scale(study, results):
+    data = study.simulate(3, outcome="failures").assign(trials=30)
+    fit = ks.glmm(
+        "failures ~ drug * phase + sex + (1 | subject)", data, family="beta-binomial", size="trials"
+    )
+    asked = {"drug": "ketamine - saline", "phase": "treated - shocked"}
+    table = answers(results, "conditional")
+    for name, scale in (("rescue", "natural"), ("rescue_link", "link")):
+        wanted = fit.contrast(asked, scale=scale).iloc[0]
+        assert np.isfinite(wanted["estimate"])
+        assert table.loc[name, "estimate"] == pytest.approx(wanted["estimate"], rel=1e-9)
+        assert table.loc[name, "p"] == pytest.approx(wanted["p"], rel=1e-7)
+
+
 def test_logarithms_answer_on_the_link_scale_only(study, results):
     table = answers(results, "logs")
     assert table.loc["weaker", "status"] == "not_estimable"
@@ -122,6 +142,7 @@ def test_truth_stands_on_the_scale_that_is_asked(study, results):
     # the first analysis that has an answer: shares have none on the link scale
     assert table.loc["rescue", "frequentist_engine"] == "reml"
     assert table.loc["rescue_link", "frequentist_engine"] == "gee"
+    assert "conditional" in set(results.estimates["analysis"])
 
 
 def test_trials_of_ones_own_are_used(study):
