@@ -12,7 +12,7 @@ from ketastats.bayesian.likelihood import GAUSSIAN, Likelihood
 from ketastats.core.errors import DataError, StudyError
 from ketastats.study.lookup import suggestion
 from ketastats.study.model import Scale
-from ketastats.study.priors import FAMILIES, Prior, parse_prior
+from ketastats.study.priors import Prior, parse_prior
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,9 @@ class PriorSet:
     notes: tuple[str, ...]
     own: tuple[Prior, ...] = ()
 
+
+ROLES = ("effects", "intercept", "sd")
+"""What every model has a prior of."""
 
 LINKS = {"logit": "log odds", "log": "logarithms"}
 """What the linear predictor of a link is in."""
@@ -105,17 +108,17 @@ def choose_priors(
     given = dict(given or {})
     own = {p.name: p for p in rows.own}
     for role in given:
-        if role not in FAMILIES and role not in own:
+        if role not in ROLES and role not in own:
             raise StudyError(
                 f"there is no prior for {role!r}",
                 where="priors",
-                mend=suggestion(role, [*FAMILIES, *own]),
+                mend=suggestion(role, [*ROLES, *own]),
             )
     notes: list[str] = []
-    chosen: dict[str, Prior] = {r: parse_prior(t, r) for r, t in given.items() if r in FAMILIES}
+    chosen: dict[str, Prior] = {r: parse_prior(t, r) for r, t in given.items() if r in ROLES}
     text = {r: t.strip() for r, t in given.items()}
-    if len(chosen) < len(FAMILIES):
-        roles = [r for r in FAMILIES if r not in chosen]
+    if len(chosen) < len(ROLES):
+        roles = [r for r in ROLES if r not in chosen]
         if rows.family.link == "identity":
             defaults = _defaults(roles, y, outcome, scale, typical_sd, notes)
         else:

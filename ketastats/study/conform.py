@@ -15,7 +15,6 @@ from ketastats.core.errors import DataError
 from ketastats.study.build import all_factors
 from ketastats.study.formula import names_in, split_formula
 from ketastats.study.lookup import suggestion
-from ketastats.study.scales import KINDS
 from ketastats.study.tables import (
     as_text,
     cell_text,
@@ -187,7 +186,7 @@ def _check_kind(table: pd.DataFrame, y: np.ndarray, outcome: Outcome) -> None:
     """Refuse values that the kind of scale cannot record: half a count, a ratio of 0."""
     kind = outcome.scale.kind
     rules = []
-    if KINDS[kind].whole:
+    if kind in ("binomial", "count"):  # a score of whole points may come as a mean of raters
         rules.append((y != np.round(y), f"is no whole number, and {kind}"))
     if kind == "ratio":
         rules.append((y <= 0, "is not above 0, and a ratio"))

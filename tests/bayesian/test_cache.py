@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from ketastats.bayesian import cache
+from ketastats.bayesian.families import FAMILIES
+from ketastats.bayesian.likelihood import Likelihood
 from ketastats.bayesian.mcmc import mcmc
 from ketastats.bayesian.sampling import Draws, Inputs, Settings
 from ketastats.core.errors import OutputError
+from ketastats.study.model import Scale
 from ketastats.study.priors import Prior
 
 SETTINGS = Settings(draws=5, tune=10, chains=2, thin=3, seed=1)
@@ -122,6 +125,57 @@ def test_a_file_of_other_shapes_or_with_an_array_less_is_ignored(counted, tmp_pa
 )
 def test_whatever_decides_the_posterior_is_in_the_key(change):
     assert cache.cache_key(replace(INPUTS, **change), SETTINGS) != cache.cache_key(INPUTS, SETTINGS)
+
+
+TRIALS = Inputs(
+    y=np.array([1.0, 2.0, 4.0, 3.0]),
+    x=np.ones((4, 1)),
+    z=(),
+    group=(),
+    levels=(),
+    location=np.zeros(1),
+    scale=np.ones(1),
+    sd=Prior("half-normal", (2.0,)),
+    rows=Likelihood(FAMILIES["beta-binomial"], trials=np.full(4, 9), groups=()),
+    own=(Prior("half-normal", (0.5,)),),
+)
+SECONDS = Scale("real", 0.0, 10.0, 1, "s")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"own": (Prior("half-normal", (0.6,)),)},
+        {"own": (Prior("exponential", (0.5,)),)},
+        {"rows": replace(TRIALS.rows, family=FAMILIES["binomial"])},
+        {"rows": replace(TRIALS.rows, trials=np.array([9, 9, 9, 10]))},
+        {"rows": replace(TRIALS.rows, log_exposure=np.zeros(4))},
+        {"rows": replace(TRIALS.rows, scale=SECONDS)},
+        {"rows": replace(TRIALS.rows, groups=("a", "b"))},
+        {"rows": replace(TRIALS.rows, residual="ar1")},
+        {"rows": replace(TRIALS.rows, level=np.array([0, 1, 0, 1]))},
+        {"rows": replace(TRIALS.rows, previous=np.array([-1, 0, 1, 2]))},
+        {"rows": replace(TRIALS.rows, gap=np.array([0, 1, 1, 2]))},
+    ],
+)
+def test_the_family_and_all_its_options_are_in_the_key(change):
+    assert cache.cache_key(replace(TRIALS, **change), SETTINGS) != cache.cache_key(TRIALS, SETTINGS)
+
+
+@pytest.mark.parametrize("bound", ["min", "max"])
+def test_each_bound_is_in_the_key_and_what_is_no_bound_is_not(bound):
+    bounded = replace(TRIALS, rows=replace(TRIALS.rows, scale=SECONDS))
+    key = cache.cache_key(bounded, SETTINGS)
+    other = replace(TRIALS, rows=replace(TRIALS.rows, scale=replace(SECONDS, **{bound: 5.0})))
+    assert cache.cache_key(other, SETTINGS) != key
+    renamed = replace(TRIALS, rows=replace(TRIALS.rows, scale=replace(SECONDS, unit="min")))
+    assert cache.cache_key(renamed, SETTINGS) == key
+
+
+def test_an_array_does_not_pass_for_another_in_the_key():
+    one = replace(TRIALS, rows=replace(TRIALS.rows, previous=np.arange(4), gap=np.empty(0, int)))
+    two = replace(TRIALS, rows=replace(TRIALS.rows, previous=np.empty(0, int), gap=np.arange(4)))
+    assert cache.cache_key(one, SETTINGS) != cache.cache_key(two, SETTINGS)
 
 
 @pytest.mark.parametrize("name", ["draws", "tune", "chains", "thin", "seed", "target_accept"])

@@ -1,16 +1,14 @@
 """Families without sampling: bad input, priors, names, what is kept of the rows."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from ketastats.bayesian import cache, mcmc
+from ketastats.bayesian import mcmc
 from ketastats.bayesian.families import FAMILIES
 from ketastats.bayesian.likelihood import Likelihood
 from ketastats.bayesian.priors import choose_priors
-from ketastats.bayesian.sampling import Draws, Inputs, Settings
+from ketastats.bayesian.sampling import Draws
 from ketastats.core.errors import DataError, FormulaError, StudyError
 from ketastats.study.model import Scale
 from ketastats.study.priors import Prior
@@ -264,54 +262,3 @@ def test_a_posterior_prints_its_family_and_link(table, sampled):
     assert "link: logit: intercept, effects and SDs are in log odds" in lines
     assert post.family == "binomial"
     assert "sd residual" not in post.parameters
-
-
-INPUTS = Inputs(
-    y=np.array([1.0, 2.0, 4.0, 3.0]),
-    x=np.ones((4, 1)),
-    z=(),
-    group=(),
-    levels=(),
-    location=np.zeros(1),
-    scale=np.ones(1),
-    sd=Prior("half-normal", (2.0,)),
-    rows=Likelihood(FAMILIES["beta-binomial"], trials=np.full(4, 9), groups=()),
-    own=(Prior("half-normal", (0.5,)),),
-)
-SETTINGS = Settings(draws=5, tune=10, chains=2, thin=1, seed=1)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"own": (Prior("half-normal", (0.6,)),)},
-        {"own": (Prior("exponential", (0.5,)),)},
-        {"rows": replace(INPUTS.rows, family=FAMILIES["binomial"])},
-        {"rows": replace(INPUTS.rows, trials=np.array([9, 9, 9, 10]))},
-        {"rows": replace(INPUTS.rows, log_exposure=np.zeros(4))},
-        {"rows": replace(INPUTS.rows, scale=SECONDS)},
-        {"rows": replace(INPUTS.rows, groups=("a", "b"))},
-        {"rows": replace(INPUTS.rows, residual="ar1")},
-        {"rows": replace(INPUTS.rows, level=np.array([0, 1, 0, 1]))},
-        {"rows": replace(INPUTS.rows, previous=np.array([-1, 0, 1, 2]))},
-        {"rows": replace(INPUTS.rows, gap=np.array([0, 1, 1, 2]))},
-    ],
-)
-def test_the_family_and_all_its_options_are_in_the_key(change):
-    assert cache.cache_key(replace(INPUTS, **change), SETTINGS) != cache.cache_key(INPUTS, SETTINGS)
-
-
-@pytest.mark.parametrize("bound", ["min", "max"])
-def test_each_bound_is_in_the_key_and_what_is_no_bound_is_not(bound):
-    bounded = replace(INPUTS, rows=replace(INPUTS.rows, scale=SECONDS))
-    key = cache.cache_key(bounded, SETTINGS)
-    other = replace(INPUTS, rows=replace(INPUTS.rows, scale=replace(SECONDS, **{bound: 5.0})))
-    assert cache.cache_key(other, SETTINGS) != key
-    renamed = replace(INPUTS, rows=replace(INPUTS.rows, scale=replace(SECONDS, unit="min")))
-    assert cache.cache_key(renamed, SETTINGS) == key
-
-
-def test_an_array_does_not_pass_for_another_in_the_key():
-    one = replace(INPUTS, rows=replace(INPUTS.rows, previous=np.arange(4), gap=np.empty(0, int)))
-    two = replace(INPUTS, rows=replace(INPUTS.rows, previous=np.empty(0, int), gap=np.arange(4)))
-    assert cache.cache_key(one, SETTINGS) != cache.cache_key(two, SETTINGS)

@@ -12,7 +12,7 @@ from scipy import stats
 from ketastats.bayesian.mcmc import mcmc
 from ketastats.bayesian.predictive import replicate
 
-REPEATS = 60
+REPEATS = 40
 PRIORS = {"effects": "normal(0, 0.7)", "intercept": "normal(0.5, 0.5)", "sd": "half-normal(0.5)"}
 PRIOR_OF = {"omega": stats.halfnorm(scale=0.5), "fisher_z": stats.norm(0, 0.9)}
 OPTIONS = {

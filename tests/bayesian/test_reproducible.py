@@ -23,7 +23,8 @@ own = mcmc("points ~ treatment*time + (1|subject)", data, family="beta-binomial"
            draws=100, tune=300)
 table = post.contrast({"treatment": "naltrexone - placebo", "time": "day1 - pre"}).to_csv()
 table += own.contrast({"treatment": "naltrexone - placebo"}, scale="natural").to_csv()
-for part in (own.draws.gamma, own.draws.own, own.draws.energy, own.predictive(9), post.draws.gamma, post.draws.sd, post.draws.sigma, post.draws.energy):
+parts = [own.draws.gamma, own.draws.own, own.draws.energy, own.predictive(9)]
+for part in (*parts, post.draws.gamma, post.draws.sd, post.draws.sigma, post.draws.energy):
     table += hashlib.sha256(part.tobytes()).hexdigest()
 print(table)
 """
