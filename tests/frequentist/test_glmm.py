@@ -234,7 +234,10 @@ def test_without_a_random_intercept_it_is_statsmodels_glm(family):
         both = np.stack([d[outcome], d["trials"] - d[outcome]], axis=1)
         model = sm.GLM(both, fit.problem.x, sm.families.Binomial(link))
     else:
-        model = sm.GLM(d[outcome], fit.problem.x, sm.families.Poisson(), exposure=d["length"])
+        exposure = d["length"].to_numpy()
+        model = sm.GLM(
+            d[outcome].to_numpy(), fit.problem.x, sm.families.Poisson(), exposure=exposure
+        )
     wanted = model.fit(tol=1e-14, method="newton")
     table_ = fit.coefficients
     np.testing.assert_allclose(table_["estimate"], wanted.params, rtol=1e-8)
