@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -246,8 +247,13 @@ def _traces(matrices: np.ndarray, phi: np.ndarray) -> np.ndarray:
 
 def _symmetric(pairs: np.ndarray, r: int) -> np.ndarray:
     """Return symmetric matrices, shape (B, R, R), from their upper triangles."""
-    out = np.empty((len(pairs), r, r))
+    return pairs[:, _places(r)]
+
+
+@cache
+def _places(r: int) -> np.ndarray:
+    """Return where every element of a symmetric matrix stands in its upper triangle, (R, R)."""
     i, j = np.triu_indices(r)
-    out[:, i, j] = pairs
-    out[:, j, i] = pairs
+    out = np.empty((r, r), dtype=int)
+    out[i, j] = out[j, i] = np.arange(len(i))
     return out

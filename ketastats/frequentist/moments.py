@@ -8,7 +8,8 @@ is a pattern with a mask, and blocks with the same X are summed before they meet
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -159,25 +160,63 @@ def make_moments(problem: Problem, y: np.ndarray) -> Moments:
     """
     present = ~np.isnan(y)
     if (present == present[0]).all():
-        return _shared(problem, y, np.flatnonzero(present[0]))
+        return _shared(problem, y, present[0])
     return _ragged(problem, y, present)
 
 
-def _shared(problem: Problem, y: np.ndarray, index: np.ndarray) -> Moments:
-    """Every outcome has the same rows."""
-    x, y = problem.x[index], y[:, index]
+@dataclass(frozen=True, slots=True, eq=False)
+class _Layout:
+    """What a batch of one set of rows needs besides outcomes, worked out once for all batches.
+
+    Attributes
+    ----------
+    x : numpy.ndarray, shape (n, q)
+    orthogonal, triangle : numpy.ndarray, shapes (n, q) and (q, q)
+        QR of X.
+    usable : bool
+        Whether the fixed effects can be estimated.
+    found : tuple of lists of numpy.ndarray, each of shape (blocks, m)
+        Per block size the rows of every pattern's blocks.
+    groups : tuple of PatternGroup
+        Without outcomes.
+    """
+
+    x: np.ndarray
+    orthogonal: np.ndarray
+    triangle: np.ndarray
+    usable: bool
+    found: tuple[list[np.ndarray], ...]
+    groups: tuple[PatternGroup, ...]
+
+
+@lru_cache(maxsize=2)
+def _lay_out(problem: Problem, present: bytes) -> _Layout:
+    """Lay out the rows that ``present`` (a mask as bytes) marks."""
+    index = np.flatnonzero(np.frombuffer(present, dtype=bool))
+    x = problem.x[index]
     n, q = x.shape
     usable = n > q and bool(_well_posed((x.T @ x)[None])[0])
     orthogonal, triangle = np.linalg.qr(x) if usable else (np.zeros((n, q)), np.eye(q))
-    shift = np.linalg.solve(triangle, orthogonal.T @ y.T).T if q else np.zeros((len(y), 0))
+    found = tuple(_patterns(problem, index, blocks) for blocks in _blocks_by_size(problem, index))
+    groups = tuple(_shared_group(problem, index, rows, x) for rows in found)
+    return _Layout(x, orthogonal, triangle, usable, found, groups)
+
+
+def _shared(problem: Problem, y: np.ndarray, present: np.ndarray) -> Moments:
+    """Every outcome has the same rows."""
+    layout = _lay_out(problem, present.tobytes())
+    x, orthogonal = layout.x, layout.orthogonal
+    n, q = x.shape
+    y = y[:, present]
+    shift = np.linalg.solve(layout.triangle, orthogonal.T @ y.T).T if q else np.zeros((len(y), 0))
     e = y - shift @ x.T
     e = e - (e @ orthogonal) @ orthogonal.T  # once more, for data with a large mean
-    scale = (e**2).sum(axis=1) / max(n - q, 1) if usable else np.full(len(y), np.nan)
+    scale = (e**2).sum(axis=1) / max(n - q, 1) if layout.usable else np.full(len(y), np.nan)
     e = e / np.sqrt(np.where(scale > 0, scale, 1.0))[:, None]
     return Moments(
         groups=tuple(
-            _shared_group(problem, index, _patterns(problem, index, blocks), x, e)
-            for blocks in _blocks_by_size(problem, index)
+            _with_outcomes(group, found, x, e)
+            for group, found in zip(layout.groups, layout.found, strict=True)
         ),
         n=np.full(len(y), n),
         q=q,
@@ -234,22 +273,9 @@ def _residual_arrays(
 
 
 def _shared_group(
-    problem: Problem,
-    index: np.ndarray,
-    found: list[np.ndarray],
-    x: np.ndarray,
-    y: np.ndarray,
+    problem: Problem, index: np.ndarray, found: list[np.ndarray], x: np.ndarray
 ) -> PatternGroup:
-    m, q, b = found[0].shape[1], x.shape[1], len(y)
-    blocks, xy, yy = [], [], []
-    for rows in found:  # (blocks, m)
-        blocks.append(x[rows])
-        flat = x[rows].reshape(len(rows), m * q)
-        yb = y[:, rows]  # (B, blocks, m)
-        sums = np.einsum("kf,bkm->bfm", flat, yb, optimize=True).reshape(b, m, q, m)
-        sums = sums.transpose(0, 1, 3, 2)  # (B, m, m, q): x_a y_b
-        xy.append((0.5 * (sums + sums.transpose(0, 2, 1, 3))).reshape(b, m * m, q))
-        yy.append(np.einsum("bki,bkj->bij", yb, yb, optimize=True).reshape(b, m * m))
+    """Collect what the patterns of one block size need besides outcomes."""
     firsts = [index[rows[0]] for rows in found]
     structure, pairs, same = _residual_arrays(problem, firsts)
     return PatternGroup(
@@ -259,15 +285,31 @@ def _shared_group(
         pairs=pairs,
         same=same,
         counts=np.array([len(rows) for rows in found], dtype=float),
-        cross=cross_products(blocks),
+        cross=cross_products([x[rows] for rows in found]),
         cells=np.empty(0, dtype=int),
         pattern=np.empty(0, dtype=int),
-        xy=np.concatenate(xy, axis=1),
-        yy=np.concatenate(yy, axis=1),
+        xy=np.empty(0),
+        yy=np.empty(0),
         x=np.empty(0),
         y=np.empty(0),
         mask=np.empty(0, dtype=bool),
     )
+
+
+def _with_outcomes(
+    group: PatternGroup, found: list[np.ndarray], x: np.ndarray, y: np.ndarray
+) -> PatternGroup:
+    """Add the sums over every pattern's blocks, (blocks, m) each, of x y' and y y'."""
+    m, q, b = found[0].shape[1], x.shape[1], len(y)
+    xy, yy = [], []
+    for rows in found:
+        flat = x[rows].reshape(len(rows), m * q)
+        yb = y[:, rows]  # (B, blocks, m)
+        sums = np.einsum("kf,bkm->bfm", flat, yb, optimize=True).reshape(b, m, q, m)
+        sums = sums.transpose(0, 1, 3, 2)  # (B, m, m, q): x_a y_b
+        xy.append((0.5 * (sums + sums.transpose(0, 2, 1, 3))).reshape(b, m * m, q))
+        yy.append(np.einsum("bki,bkj->bij", yb, yb, optimize=True).reshape(b, m * m))
+    return replace(group, xy=np.concatenate(xy, axis=1), yy=np.concatenate(yy, axis=1))
 
 
 def _ragged(problem: Problem, y: np.ndarray, present: np.ndarray) -> Moments:

@@ -91,9 +91,9 @@ def fit_reml(
     state.done |= np.isnan(moments.scale)
     ragged = any(g.ragged for g in moments.groups)
     # all start alike: without masks one V serves the whole batch
-    best = evaluate(moments, state.theta if ragged else start[None], rows, ml=ml)
-    state.accept(rows, best)
-    best = _climb(state, moments, best, ml)
+    first = evaluate(moments, state.theta if ragged else start[None], rows, ml=ml)
+    state.accept(rows, first)
+    best = _climb(state, moments, first, ml)
     _finish_singular(state, moments, best, start, ml)
     boundary = (kinds == BOUNDED) & (state.theta <= 0) | factor_search.singular(state.theta, terms)
     return _rescale(best, state, boundary, moments, kinds, ml)
@@ -101,12 +101,19 @@ def fit_reml(
 
 def _climb(state: _Search, moments: Moments, best: Derivatives, ml: bool) -> Derivatives:
     """Iterate until every row is done; returns the derivatives at the rows' best parameters."""
+    kept = state.done.copy()  # rows whose derivatives in ``best`` are those at their parameters
     for _ in range(MAX_ITERATIONS):
         active = np.flatnonzero(~state.done)
         if active.size == 0:
             break
         at = evaluate(moments, state.proposal[active], active, ml=ml)
-        best = _merge(best, at, state.accept(active, at), active)
+        ended = state.accept(active, at) & state.done[active]
+        best = _merge(best, at, ended, active)
+        kept[active[ended]] = True
+    rest = np.flatnonzero(~kept)
+    if rest.size:
+        at = evaluate(moments, state.theta[rest], rest, ml=ml)
+        best = _merge(best, at, np.ones(len(rest), dtype=bool), rest)
     return best
 
 
@@ -166,13 +173,17 @@ class _Search:
         self.loglik[rows] = at.loglik[good]
         self.halvings[rows] = 0
         finished = self.last_step[rows]
-        self._propose(rows, good, at)
-        finished |= self.exact[rows]
+        onward = good.copy()
+        onward[good] = ~finished
+        self._propose(active[onward], onward, at)
+        finished = finished | self.exact[rows]
         self.done[rows[finished]] = True
         self.converged[rows[finished]] = True
         return good
 
     def _propose(self, rows: np.ndarray, good: np.ndarray, at: Derivatives) -> None:
+        if rows.size == 0:
+            return
         theta, score = self.theta[rows], at.score[good]
         step = bounded_step(theta, score, at.observed[good], at.expected[good], self.kinds)
         bounded = self.kinds == BOUNDED

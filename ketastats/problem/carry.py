@@ -39,6 +39,8 @@ def refuse_aliased_carry_over(data: pd.DataFrame, variables: Sequence[str]) -> N
     others = [v for v in variables if v not in (*ROLES, "sequence")]
     if not others or "treatment" not in variables:
         return
+    if len(data) > 2 * data["subject"].nunique():
+        return  # more than one observation per period
     subject, period, treatment = (_codes(data[c]) for c in ROLES)
     if not _is_abba(subject, period, treatment):
         return

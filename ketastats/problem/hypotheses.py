@@ -71,6 +71,8 @@ def _row_space(a: np.ndarray) -> np.ndarray:
 
 def _confined(span: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Return an orthonormal basis of the part of a row space that is zero outside some columns."""
+    if columns.size == 0:
+        return np.empty((0, span.shape[1]))
     outside = np.ones(span.shape[1], dtype=bool)
     outside[columns] = False
     if not outside.any():
