@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ketastats.core.errors import DataError, FormulaError
-from ketastats.frequentist.gee_answers import DDF
+from ketastats.core.errors import DataError, FormulaError, NotEstimable
+from ketastats.frequentist.gee_answers import DDF, evaluate, infer
 from ketastats.frequentist.gee_fit import fit_gee
 from ketastats.frequentist.gee_kernel import FAMILIES, POWERS, Rows
 from ketastats.frequentist.gee_model import PopulationModel
+from ketastats.frequentist.inference import lay_out
 from ketastats.frequentist.tables import (
     check_counts,
     check_table,
@@ -28,6 +29,8 @@ from ketastats.study.lookup import suggestion
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ketastats.study.model import Estimand
 
 WORKING = ("exchangeable", "independence")
 _EXTRA = {"beta-binomial": "binomial", "negative-binomial": "poisson"}
@@ -114,11 +117,141 @@ def gee(
     >>> fit.means("drug", scale="natural")["estimate"].round(4).tolist()
     [0.7, 0.2833]
     """
-    chosen = _option("family", family, FAMILIES)
+    check_table(data, level)
+    _options(covariance, ddf, working)
+    problem, arrays = _prepare(formula, data, family, size, exposure, working, outcome, contrasts)
+    fit = fit_gee(problem, arrays, covariance)
+    return PopulationModel(problem, fit, covariance, ddf, working, level, find_units(problem, data))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ManyPopulations:
+    """Population-averaged fits of many outcomes; arrays with one row per outcome.
+
+    Attributes
+    ----------
+    terms : tuple of str
+        Names of the estimands, K of them.
+    estimate, se, df, statistic, p, ci_low, ci_high : numpy.ndarray, shape (B, K)
+        NaN where an outcome has no answer.
+    boundary, converged : numpy.ndarray of bool, shape (B,)
+        A boundary fit (working correlation held) is valid and counted; an outcome with separation
+        has not converged.
+    """
+
+    terms: tuple[str, ...]
+    estimate: np.ndarray
+    se: np.ndarray
+    df: np.ndarray
+    statistic: np.ndarray
+    p: np.ndarray
+    ci_low: np.ndarray
+    ci_high: np.ndarray
+    boundary: np.ndarray
+    converged: np.ndarray
+
+
+def gee_many(
+    formula: str,
+    data: pd.DataFrame,
+    y: np.ndarray,
+    *,
+    estimands: Sequence[Estimand],
+    family: str = "gaussian",
+    size: str | None = None,
+    exposure: str | None = None,
+    covariance: str = "bias-reduced",
+    ddf: str = "between",
+    working: str = "exchangeable",
+    level: float = 0.95,
+    scale: str = "natural",
+) -> ManyPopulations:
+    """Fit many outcomes over one table; the fits are those of :func:`gee`, one after the other.
+
+    Parameters
+    ----------
+    formula : str
+        Right side only.
+    data : pandas.DataFrame
+        Predictors, trials or exposure, complete.
+    y : numpy.ndarray, shape (B, rows)
+        Outcomes in the order of the rows, without missing values: successes out of ``size``,
+        counts, or numbers.
+    estimands : sequence of Estimand
+    family, size, exposure, covariance, ddf, working, level
+        As in :func:`gee`.
+    scale : str
+        On which estimands are answered: ``natural`` or ``link``.
+
+    Returns
+    -------
+    ManyPopulations
+
+    Raises
+    ------
+    DataError, NotEstimable
+
+    Examples
+    --------
+    >>> import ketastats as ks
+    >>> study = ks.load_study("wu2021")
+    >>> from ketastats.synthesis.draw import draw_outcomes
+    >>> y = draw_outcomes(study, "failures", 1, range(3), missing=False)
+    >>> plan = study.plan("failures").assign(trials=[30] * 39 + [100] * 54)
+    >>> fits = gee_many("paradigm*phase + drug*phase + (1|subject)", plan, y, family="binomial",
+    ...                 size="trials", estimands=[study.estimand("rescue")])
+    >>> fits.estimate.shape, bool(fits.converged.all())
+    ((3, 1), True)
+    """
+    check_table(data, level)
+    _options(covariance, ddf, working)
+    y = np.atleast_2d(np.asarray(y, dtype=np.float64))
+    if y.shape[1] != len(data) or not np.isfinite(y).all():
+        raise DataError(
+            f"y has the shape {y.shape} for {len(data)} rows, or values are missing", where="y",
+            mend="give one complete row of values per outcome",
+        )  # fmt: skip
+    name = "y"
+    while name in data.columns:
+        name += "_"
+    first = data.assign(**{name: y[0]})
+    problem, arrays = _prepare(formula, first, family, size, exposure, working, name, "treatment")
+    divisor = arrays.size if size is not None else 1.0
+    asked = lay_out(problem, estimands, "link" if arrays.family.link == "identity" else scale)
+    if not asked.estimable.all():
+        k = int(np.argmin(asked.estimable))
+        raise NotEstimable(f"the data cannot answer {estimands[k].name!r}: {asked.reasons[k]}")
+    fields = ("estimate", "se", "df", "statistic", "p", "ci_low", "ci_high")
+    table = np.full((len(fields), len(y), len(estimands)), np.nan)
+    boundary, converged = np.zeros(len(y), dtype=bool), np.zeros(len(y), dtype=bool)
+    for b, row in enumerate(y[:, problem.rows] / divisor):
+        fit = fit_gee(problem, replace(arrays, y=row), covariance)
+        if fit.made is None:
+            continue
+        answer = infer(fit, evaluate(asked, fit), ddf, level)
+        table[:, b] = [getattr(answer, f) for f in fields]
+        boundary[b], converged[b] = fit.status == "boundary", True
+    return ManyPopulations(tuple(e.name for e in estimands), *table, boundary, converged)
+
+
+def _options(covariance: str, ddf: str, working: str) -> None:
     _option("covariance", covariance, POWERS)
     _option("ddf", ddf, DDF)
     _option("working correlation", working, WORKING)
-    check_table(data, level)
+
+
+def _prepare(
+    formula: str,
+    data: pd.DataFrame,
+    family: str,
+    size: str | None,
+    exposure: str | None,
+    working: str,
+    outcome: str | None,
+    contrasts: str,
+) -> tuple[Problem, Rows]:
+    """Check what is given and lay it out: the problem with its unit, and the rows to fit."""
+    chosen = _option("family", family, FAMILIES)
     for column, name, home in ((size, "size", "binomial"), (exposure, "exposure", "poisson")):
         if column is not None and chosen != home:
             raise DataError(f"{name} belongs to the family {home}", where=column, mend="leave out")
@@ -144,8 +277,7 @@ def gee(
         family=FAMILIES[chosen],
         exchangeable=working == "exchangeable",
     )
-    fit = fit_gee(problem, arrays, covariance)
-    return PopulationModel(problem, fit, covariance, ddf, working, level, find_units(problem, data))
+    return problem, arrays
 
 
 def _option(what: str, value: str, known: Collection[str]) -> str:

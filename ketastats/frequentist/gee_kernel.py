@@ -142,11 +142,22 @@ def solve_equations(rows: Rows) -> Solution:
             if converged or lost or steps == MAX_ITERATIONS:
                 break
             steps += 1
-            step = np.linalg.lstsq(xt, residual, rcond=None)[0]
+            step = _step(xt, residual)
             beta = beta + step
             length = float(np.sum((xt @ step) ** 2))
         scale = float(pearson @ pearson) / (len(x) - x.shape[1])
     return Solution(beta, alpha, held, scale, xt, residual, converged, steps)
+
+
+def _step(x: np.ndarray, residual: np.ndarray) -> np.ndarray:
+    """Return the least-squares step; its own error only costs iterations, the root is the same."""
+    try:
+        step = np.linalg.solve(x.T @ x, x.T @ residual)
+    except np.linalg.LinAlgError:
+        step = np.full(x.shape[1], np.nan)
+    if np.isfinite(step).all():
+        return step
+    return np.asarray(np.linalg.lstsq(x, residual, rcond=None)[0])
 
 
 def _start(rows: Rows) -> np.ndarray:
@@ -158,7 +169,7 @@ def _start(rows: Rows) -> np.ndarray:
         y = y + 0.5
     weight = np.sqrt(size * rows.family.variance(y))
     target = rows.family.forward(y) - rows.offset
-    return np.asarray(np.linalg.lstsq(rows.x * weight[:, None], target * weight, rcond=None)[0])
+    return _step(rows.x * weight[:, None], target * weight)
 
 
 def _correlation(rows: Rows, pearson: np.ndarray) -> tuple[float, bool]:
@@ -229,8 +240,8 @@ def sandwich(x: np.ndarray, residual: np.ndarray, group: np.ndarray, kind: str) 
     r"""Return the covariance :math:`B \{\sum_i g_i g_i'\} B`.
 
     :math:`g_i = \tilde X_i' (I - S_i)^p \tilde r_i` with p of :data:`POWERS`; the power is taken
-    through the singular values of :math:`\tilde X_i B^{1/2}`, so a unit costs no more than its
-    columns.
+    through the singular values of :math:`\tilde X_i B^{1/2}`, or through the eigenvalues of
+    :math:`S_i` where a unit has fewer rows than columns.
 
     Parameters
     ----------
@@ -245,8 +256,8 @@ def sandwich(x: np.ndarray, residual: np.ndarray, group: np.ndarray, kind: str) 
     bread = root @ root.T
     scores, spread, pull, alone = [], [], [], []
     for unit, rows in enumerate(_rows_of(group)):
-        u, s, _ = np.linalg.svd(x[rows] @ root, full_matrices=False)
-        left = 1 - s**2
+        u, square = _leverage(x[rows] @ root)
+        left = 1 - square
         if left.min() < ALONE:
             alone.append(unit)
         factor = np.maximum(left, ALONE) ** POWERS[kind] - 1
@@ -257,6 +268,15 @@ def sandwich(x: np.ndarray, residual: np.ndarray, group: np.ndarray, kind: str) 
         pull.append(lift.T @ x[rows])
     g = np.array(scores).reshape(-1, q)
     return Sandwich(g.T @ g, bread, np.array(spread), np.array(pull), tuple(alone))
+
+
+def _leverage(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return eigenvectors and eigenvalues of zz', those that are not zero by shape."""
+    if len(z) <= z.shape[1]:
+        values, vectors = np.linalg.eigh(z @ z.T)
+        return vectors, values
+    u, s, _ = np.linalg.svd(z, full_matrices=False)
+    return u, s**2
 
 
 def _rows_of(group: np.ndarray) -> list[np.ndarray]:
