@@ -15,11 +15,11 @@ from ketastats.study.model import (
     Design,
     Estimand,
     Outcome,
-    PublishedClaim,
     Reference,
     Study,
 )
 from ketastats.study.outcome_build import build_outcome
+from ketastats.study.panel_build import build_claim, build_pitfall
 from ketastats.study.priors import check_priors
 
 if TYPE_CHECKING:
@@ -55,8 +55,14 @@ def build_study(file: StudyFile, where: str) -> Study:
         _analysis(name, table, design, by_name, estimands, f"{where}: analyses.{name}")
         for name, table in file.analyses.items()
     )
-    for i, claim in enumerate(file.claims):
-        known(claim.about, [e.name for e in estimands], "estimand", f"{where}: claims.{i}.about")
+    claims = tuple(
+        build_claim(c, design, by_name, estimands, f"{where}: claims.{i}")
+        for i, c in enumerate(file.claims)
+    )
+    pitfalls = tuple(
+        build_pitfall(name, p, design, by_name, estimands, analyses, f"{where}: pitfalls.{name}")
+        for name, p in file.pitfalls.items()
+    )
     s = file.study
     return Study(
         id=s.id,
@@ -68,13 +74,14 @@ def build_study(file: StudyFile, where: str) -> Study:
         outcomes=tuple(by_name.values()),
         estimands=estimands,
         analyses=analyses,
-        claims=tuple(PublishedClaim(c.text, c.about, c.source) for c in file.claims),
+        claims=claims,
         questions=tuple(s.questions),
         references=tuple(Reference(k, r.text, r.doi) for k, r in s.references.items()),
         provenance=provenance_of(
             s.provenance, _design_parameters(design), f"{where}: study.provenance"
         ),
         factor_labels=tuple(s.labels.items()),
+        pitfalls=pitfalls,
     )
 
 

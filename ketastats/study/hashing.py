@@ -9,7 +9,7 @@ from ketastats.core.files import canonical_json, sha256_of
 from ketastats.study.model import Study
 
 _PROSE = {"title", "summary", "doi", "citation", "claims", "questions", "references",
-          "provenance", "factor_labels", "label", "role"}  # fmt: skip
+          "provenance", "factor_labels", "label", "role", "why"}  # fmt: skip
 
 
 def as_data(value: Any) -> Any:
@@ -30,5 +30,9 @@ def as_data(value: Any) -> Any:
 
 def study_hash(study: Study) -> str:
     """Return the SHA-256 of the parts of a Study that decide results."""
-    text = canonical_json({"schema": 1, "study": as_data(study)})
+    printed = [
+        {"about": c.about, "statistic": as_data(c.statistic)} for c in study.claims if c.statistic
+    ]
+    declared = {"schema": 1, "study": as_data(study)} | ({"printed": printed} if printed else {})
+    text = canonical_json(declared)
     return sha256_of(text.encode())

@@ -52,6 +52,8 @@ __all__ = [
     "Occasions",
     "Outcome",
     "Pairs",
+    "Pitfall",
+    "Printed",
     "ProportionScale",
     "Provenance",
     "PublishedClaim",
@@ -218,12 +220,83 @@ class Analysis:
 
 
 @dataclass(frozen=True, slots=True)
+class Printed:
+    """An F statistic as a paper computed it, so that its place among draws can be found.
+
+    Attributes
+    ----------
+    f : float
+    term : str
+        Term of the formula that it tests, ``drug:trial``.
+    formula : str
+        Of the published type, right side only.
+    where : tuple of (str, tuple of str)
+        Factors and the levels of the rows that entered; all rows of other factors.
+    """
+
+    f: float
+    term: str
+    formula: str
+    where: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PublishedClaim:
-    """A statistic printed by the paper, kept as text."""
+    """A statistic printed by the paper, kept as text, and as a number where it can be drawn."""
 
     text: str
     about: str
     source: str
+    statistic: Printed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pitfall:
+    """A tempting analysis beside the right one, for a question that both seem to answer.
+
+    Attributes
+    ----------
+    name, title, why : str
+    rule : str
+        ``analysis``: another analysis of the same rows. ``two tests``: one effect is significant
+        and another is not, taken for a difference. ``own control``: each part of the experiment
+        re-expressed on the mean of its own controls, which are then dropped. ``two stages``:
+        carry-over is tested first, and period 1 alone used where it is significant.
+    estimand, right : str
+        The question, and the analysis that answers it.
+    tempting : str
+        Rule ``analysis``: its name.
+    asks : str
+        Rule ``analysis``: the estimand that the tempting analysis answers, when it is another.
+    shown, not_shown : str
+        Rule ``two tests``: the effect that is significant and the one that is not.
+    control : Pairs
+        Rule ``own control``: factor and level of the controls.
+    by : str
+        Rule ``own control``: factor that divides the experiment.
+    without : str
+        Factor whose effects are taken away for the null; the first one of the contrast by default.
+    alike : tuple of (str, str, str)
+        Instead: factor, a level, and the level whose effects it gets.
+    spread : tuple of (str, float)
+        SDs of the outcome's spread to use instead of the declared ones.
+    """
+
+    name: str
+    title: str
+    why: str
+    rule: str
+    estimand: str
+    right: str
+    tempting: str = ""
+    asks: str = ""
+    shown: str = ""
+    not_shown: str = ""
+    control: Pairs = ()
+    by: str = ""
+    without: str = ""
+    alike: tuple[tuple[str, str, str], ...] = ()
+    spread: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +336,7 @@ class Study:
     references: tuple[Reference, ...]
     provenance: tuple[Provenance, ...]
     factor_labels: tuple[tuple[str, str], ...]
+    pitfalls: tuple[Pitfall, ...] = ()
 
     def outcome(self, name: str | None = None) -> Outcome:
         """Return the outcome called ``name`` (the first one without a name)."""

@@ -253,12 +253,41 @@ class AnalysisTable(Strict):
     role: Literal["primary", "companion", "published", "sensitivity"] = "primary"
 
 
+class PrintedTable(Strict):
+    """An F statistic that can be drawn: the published type of formula and its rows."""
+
+    F: Positive
+    term: str
+    formula: str
+    where: dict[str, str | list[str]] = {}
+
+
 class ClaimTable(Strict):
     """[[claims]]: a published statistic, kept as text."""
 
     text: str
     about: str
     source: str = ""
+    statistic: PrintedTable | None = None
+
+
+class PitfallTable(Strict):
+    """[pitfalls.NAME]: a tempting analysis beside the right one."""
+
+    title: str
+    why: str = ""
+    rule: Literal["analysis", "two tests", "own control", "two stages"] = "analysis"
+    estimand: str
+    right: str
+    tempting: str = ""
+    asks: str = ""
+    shown: str = ""
+    not_shown: str = ""
+    control: dict[str, str] = {}
+    by: str = ""
+    without: str = ""
+    alike: dict[str, dict[str, str]] = {}
+    spread: dict[str, NonNegative] = {}
 
 
 class StudyFile(Strict):
@@ -271,6 +300,7 @@ class StudyFile(Strict):
     estimands: dict[Name, EstimandTable] = {}
     analyses: dict[Name, AnalysisTable] = {}
     claims: list[ClaimTable] = []
+    pitfalls: dict[Name, PitfallTable] = {}
 
 
 StudyTable.model_rebuild()
