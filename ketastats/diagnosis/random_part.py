@@ -10,6 +10,7 @@ import numpy as np
 
 from ketastats.core.threads import one_thread
 from ketastats.diagnosis.batch import answer_batch, draw_complete
+from ketastats.study.formula import split_formula
 from ketastats.study.model import Analysis, Estimand, Study
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ def random_part_panels(study: Study, *, draws: int, seed: int) -> tuple[RandomPa
     Returns
     -------
     tuple of RandomPartPanel
-        One per analysis with ``role = "published"`` that has a primary REML counterpart.
+        One per analysis with ``role = "published"`` that has a primary REML counterpart with the
+        same fixed part.
     """
     panels = []
     for published in study.analyses:
@@ -98,10 +100,24 @@ def random_part_panels(study: Study, *, draws: int, seed: int) -> tuple[RandomPa
             ),
             None,
         )
-        if right is not None:
+        if right is not None and _differ_in_random_part(study, published, right):
             estimand = study.estimands_of(published)[0]
             panels.append(_panel(study, (right, published), estimand, draws, seed))
     return tuple(panels)
+
+
+def _differ_in_random_part(study: Study, published: Analysis, right: Analysis) -> bool:
+    """Whether nothing else differs, and no pitfall of the Study compares the two already."""
+    split = [split_formula(a.formula) for a in (published, right)]
+    alike = split[0].fixed.split() == split[1].fixed.split()
+    alike = alike and published.response == right.response
+    named = {(p.tempting, p.right) for p in study.pitfalls}
+    printed = any(
+        _F.search(c.text) and c.about in {e.name for e in study.estimands_of(published)}
+        for c in study.claims
+        if c.statistic is None
+    )
+    return alike and (printed or (published.name, right.name) not in named)
 
 
 def _panel(

@@ -16,6 +16,7 @@ from ketastats.reporting.section_data import the_data
 from ketastats.reporting.section_design import question_and_design
 from ketastats.reporting.section_diagnostics import diagnostics
 from ketastats.reporting.section_methods import methods
+from ketastats.reporting.section_pitfalls import tempting_analyses
 from ketastats.reporting.section_sources import provenance, rebuild, references
 
 
@@ -36,6 +37,7 @@ def compose(material: Material) -> Document:
         the_data(material),
         both_schools(material),
         interaction_section(material),
+        tempting_analyses(material),
         diagnostics(material),
         what_would_change(material),
         methods(material),

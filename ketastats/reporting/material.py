@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from ketastats.study.scales import units
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ketastats.diagnosis.pitfalls import PitfallPanel
+    from ketastats.diagnosis.printed import PrintedPanel
     from ketastats.diagnosis.random_part import RandomPartPanel
 
 Progress = Callable[[str], None]
@@ -50,6 +53,10 @@ class Material:
         What writes the report again; empty when no command does.
     rebuildable : bool
         Whether the folder holds, or names, all that ``verify`` needs.
+    pitfalls : tuple of PitfallPanel
+    said : mapping of str to DataFrame
+        By pitfall: what both sides say about the data at hand.
+    printed : tuple of PrintedPanel
     """
 
     results: Results
@@ -64,6 +71,9 @@ class Material:
     environment: Mapping[str, Any]
     command: str
     rebuildable: bool
+    pitfalls: tuple[PitfallPanel, ...] = ()
+    said: Mapping[str, pd.DataFrame] = field(default_factory=lambda: MappingProxyType({}))
+    printed: tuple[PrintedPanel, ...] = ()
 
     @property
     def study(self) -> Study:
@@ -156,12 +166,25 @@ def gather(
     from ketastats.diagnosis.choices import method_choices
     from ketastats.diagnosis.influence import leave_one_out
     from ketastats.diagnosis.multiplicity import adjusted_p
+    from ketastats.diagnosis.pitfalls import on_data, pitfall_panels
+    from ketastats.diagnosis.printed import printed_panels
 
     say = progress or (lambda _: None)
     omitted: dict[str, str] = {}
     panels: tuple[RandomPartPanel, ...] = ()
     with _noting(omitted, "the random part"):
         panels = _panels(results, draws, seed, say)
+    pitfalls: tuple[PitfallPanel, ...] = ()
+    printed: tuple[PrintedPanel, ...] = ()
+    said: dict[str, pd.DataFrame] = {}
+    if draws > 0:
+        with _noting(omitted, "the tempting analyses"):
+            pitfalls = pitfall_panels(results.study, draws=draws, seed=seed, progress=say)
+        with _noting(omitted, "the printed statistics"):
+            printed = printed_panels(results.study, draws=draws, seed=seed, progress=say)
+    for p in results.study.pitfalls:
+        with _noting(omitted, p.title):
+            said[p.name] = on_data(results, p)
     choices: dict[str, pd.DataFrame] = {}
     left_out: dict[str, pd.DataFrame] = {}
     for e in _main_questions(results):
@@ -186,6 +209,9 @@ def gather(
         environment=environment,
         command=command,
         rebuildable=rebuildable,
+        pitfalls=pitfalls,
+        said=said,
+        printed=printed,
     )
 
 

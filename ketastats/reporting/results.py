@@ -47,8 +47,8 @@ class StoredResults:
     details : mapping
         Per analysis: rows, variances, warnings, priors, gates.
     panels : mapping
-        ``random_part``, ``method_choices``, ``left_out``,
-        ``adjusted_p`` and ``mcse``.
+        ``random_part``, ``pitfalls``, ``pitfalls_on_data``, ``printed``, ``method_choices``,
+        ``left_out``, ``adjusted_p`` and ``mcse``.
     """
 
     study: str
@@ -128,6 +128,16 @@ def results_data(material: Material) -> dict[str, Any]:
                 {"outcome": p.outcome, "estimand": p.estimand, "claim": p.claim, "note": p.note,
                  "table": records(p.table)}
                 for p in material.random_part
+            ],
+            "pitfalls": [
+                {"pitfall": p.pitfall.name, "title": p.pitfall.title, "table": records(p.table)}
+                for p in material.pitfalls
+            ],
+            "pitfalls_on_data": {k: records(v) for k, v in material.said.items()},
+            "printed": [
+                {"claim": p.claim.text, "about": p.claim.about, "num_df": p.num_df,
+                 "rows": p.rows, "table": records(p.table)}
+                for p in material.printed
             ],
             "method_choices": {k: records(v) for k, v in material.choices.items()},
             "left_out": {k: records(v) for k, v in material.left_out.items()},

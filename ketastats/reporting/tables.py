@@ -35,6 +35,9 @@ def all_tables(material: Material) -> dict[str, pd.DataFrame]:
         "method_choices.csv": _stacked(dict(material.choices), "estimand"),
         "left_out.csv": _stacked(dict(material.left_out), "estimand"),
     }
+    out["pitfalls.csv"] = _stacked({p.pitfall.name: p.table for p in material.pitfalls}, "pitfall")
+    out["pitfalls-on-data.csv"] = _stacked(dict(material.said), "pitfall")
+    out["printed.csv"] = _stacked({p.claim.text: p.table for p in material.printed}, "printed")
     if material.adjusted is not None:
         out["adjusted_p.csv"] = material.adjusted
     if material.synthetic:

@@ -1,0 +1,406 @@
+"""Tempting analyses beside the right ones: what each says, and how often it is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import stdtr
+
+from ketastats.core.errors import DataError, StudyError
+from ketastats.core.threads import one_thread
+from ketastats.diagnosis.batch import answers, draw_complete
+from ketastats.frequentist.two_stage import two_stage_tests
+from ketastats.study.checks import all_factors
+from ketastats.study.model import Effect, Estimand, Pitfall, Study
+from ketastats.study.scales import is_linear
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ketastats.analysis.run import Results
+
+LOOPED = 400
+"""Draws where an analysis is fitted one draw at a time (GEE): a 5 % rate is known to 1.1 points."""
+
+GATE = 0.10
+"""Level at which the two-stage procedure tests carry-over (Grizzle 1965, Biometrics 21:467)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PitfallPanel:
+    """A pitfall over many draws.
+
+    Attributes
+    ----------
+    pitfall : Pitfall
+    table : pandas.DataFrame
+        truth (``none`` or ``declared``), effect, side (``tempting`` or ``right``), label,
+        rejection_rate, mc_se, draws, unconverged.
+    """
+
+    pitfall: Pitfall
+    table: pd.DataFrame
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decisions:
+    """What one side of a pitfall claims; arrays of shape (B,).
+
+    Attributes
+    ----------
+    claimed : numpy.ndarray of bool
+        Whether an effect is claimed; an outcome without a usable fit claims none.
+    unconverged : numpy.ndarray of bool
+    """
+
+    claimed: np.ndarray
+    unconverged: np.ndarray
+
+
+def null_of(study: Study, pitfall: Pitfall) -> Study:
+    """Return the Study in which the answer to the pitfall's question is zero.
+
+    Raises
+    ------
+    StudyError
+        When the question still has another answer: the null has to be declared otherwise.
+
+    Examples
+    --------
+    >>> import ketastats as ks
+    >>> study = ks.load_study("jelen2025")
+    >>> none = null_of(study, study.pitfalls[0])
+    >>> none.hash != study.hash
+    True
+    """
+    e = study.estimand(pitfall.estimand)
+    factor = pitfall.without or e.contrast[0][0]
+    outcomes = []
+    for o in study.outcomes:
+        if o.name == e.outcome:
+            levels = all_factors(study.design, o)
+            effects = o.effects
+            if pitfall.alike:
+                for name, level, like in pitfall.alike:
+                    effects = tuple(
+                        changed
+                        for effect in effects
+                        if (changed := _alike(effect, name, level, like, levels[name])) is not None
+                    )
+            else:
+                effects = tuple(f for f in effects if all(n != factor for n, _ in f.when))
+            o = replace(o, effects=effects)
+        outcomes.append(o)
+    null = replace(study, outcomes=tuple(outcomes))
+    left = effect_of(null, e.name)
+    if left:
+        raise StudyError(
+            f"{e.name} is still {left:g} when its null is made",
+            where=f"pitfalls.{pitfall.name}",
+            mend='name the factor to take away, without = "...", or levels that are alike',
+        )
+    return null
+
+
+def effect_of(study: Study, estimand: str) -> float:
+    """Return a true value, zero where only rounding is left.
+
+    Latent where the scale is linear: there the bounds of the record can leave a difference between
+    arms of different spread.
+    """
+    outcome = study.outcome(study.estimand(estimand).outcome)
+    column = "latent" if is_linear(outcome.scale) else "natural"
+    value = float(study.true_values().set_index("estimand")[column][estimand])
+    baseline = outcome.baseline
+    return value if abs(value) > 1e-6 * max(1.0, abs(baseline)) else 0.0
+
+
+def _alike(
+    effect: Effect, name: str, level: str, like: str, levels: Sequence[str]
+) -> Effect | None:
+    """Return an effect with one level treated as another; None when no row is left to it."""
+    when = []
+    for factor, chosen in effect.when:
+        if factor == name:
+            chosen = tuple(v for v in levels if (like if v == level else v) in chosen)
+            if not chosen:
+                return None
+        when.append((factor, chosen))
+    return replace(effect, when=tuple(when))
+
+
+def with_spread(study: Study, pitfall: Pitfall) -> Study:
+    """Return the Study with the SDs that the pitfall asks for."""
+    if not pitfall.spread:
+        return study
+    wanted, name = dict(pitfall.spread), study.estimand(pitfall.estimand).outcome
+    outcomes = tuple(
+        replace(o, spread=tuple(replace(s, sd=wanted.get(s.name, s.sd)) for s in o.spread))
+        if o.name == name
+        else o
+        for o in study.outcomes
+    )
+    return replace(study, outcomes=outcomes)
+
+
+@one_thread()
+def pitfall_panels(
+    study: Study,
+    *,
+    draws: int,
+    seed: int,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[PitfallPanel, ...]:
+    """Run every pitfall of a Study over many draws, without the effect and as declared.
+
+    Parameters
+    ----------
+    study : Study
+    draws : int
+        Draws per truth, at most :data:`LOOPED` where a side is fitted one draw at a time.
+    seed : int
+    progress : callable, optional
+
+    Returns
+    -------
+    tuple of PitfallPanel
+    """
+    panels = []
+    for pitfall in study.pitfalls:
+        if progress is not None:
+            progress(f"{study.id}: {pitfall.title}")
+        panels.append(_panel(study, pitfall, draws, seed))
+    return tuple(panels)
+
+
+def _panel(study: Study, pitfall: Pitfall, draws: int, seed: int) -> PitfallPanel:
+    import pandas as pd
+
+    e = study.estimand(pitfall.estimand)
+    engines = {study.analysis(a).engine for a in (pitfall.right, pitfall.tempting) if a}
+    count = min(draws, LOOPED) if "gee" in engines else draws
+    records = []
+    for truth in ("none", "declared"):
+        changed = with_spread(study if truth == "declared" else null_of(study, pitfall), pitfall)
+        effect = effect_of(changed, e.name)
+        y = draw_complete(changed, e.outcome, seed, count)
+        sides = {"tempting": tempting(changed, pitfall, y), "right": right(changed, pitfall, y)}
+        for side, decided in sides.items():
+            rate = float(decided.claimed.mean())
+            records.append(
+                {
+                    "truth": truth,
+                    "effect": effect,
+                    "side": side,
+                    "label": side_label(study, pitfall, side),
+                    "rejection_rate": rate,
+                    "mc_se": float(np.sqrt(rate * (1 - rate) / count)),
+                    "draws": count,
+                    "unconverged": int(decided.unconverged.sum()),
+                }
+            )
+    return PitfallPanel(pitfall, pd.DataFrame(records))
+
+
+def side_label(study: Study, pitfall: Pitfall, side: str) -> str:
+    """Return what one side of a pitfall does, in words."""
+    if side == "right":
+        return f"{study.estimand(pitfall.estimand).label}: {study.analysis(pitfall.right).label}"
+    if pitfall.rule == "analysis":
+        asked = study.estimand(pitfall.asks or pitfall.estimand)
+        return f"{asked.label}: {study.analysis(pitfall.tempting).label}"
+    if pitfall.rule == "two tests":
+        shown, missing = (study.estimand(n).label for n in (pitfall.shown, pitfall.not_shown))
+        return f"“{shown}” is significant and “{missing}” is not"
+    if pitfall.rule == "own control":
+        controls = " ".join(level for _, level in pitfall.control)
+        return (
+            f"each {pitfall.by} minus the mean of its own {controls} group, which is then dropped: "
+            f"two-way analysis of variance, effect of {pitfall.by}"
+        )
+    return "carry-over tested at 10 %, then period 1 alone or both periods (Grizzle's two stages)"
+
+
+def right(study: Study, pitfall: Pitfall, y: np.ndarray) -> Decisions:
+    """Return what the right analysis claims about the question; y of shape (B, rows)."""
+    return _decided(study, pitfall.right, (pitfall.estimand,), y, lambda p, a: p[:, 0] < a)
+
+
+def tempting(study: Study, pitfall: Pitfall, y: np.ndarray) -> Decisions:
+    """Return what the tempting analysis claims; y of shape (B, rows), complete, in plan order."""
+    if pitfall.rule == "analysis":
+        asked = (pitfall.asks or pitfall.estimand,)
+        return _decided(study, pitfall.tempting, asked, y, lambda p, a: p[:, 0] < a)
+    if pitfall.rule == "two tests":
+        both = (pitfall.shown, pitfall.not_shown)
+        return _decided(study, pitfall.right, both, y, lambda p, a: (p[:, 0] < a) & ~(p[:, 1] < a))
+    plan = study.plan(study.estimand(pitfall.estimand).outcome)
+    alpha = 1 - study.analysis(pitfall.right).level
+    if pitfall.rule == "own control":
+        p = own_control_p(study, pitfall, plan, y)
+    else:
+        p = two_stage_p(study, pitfall, plan, y)
+    return Decisions(p < alpha, np.isnan(p))
+
+
+def _decided(
+    study: Study,
+    analysis: str,
+    names: Sequence[str],
+    y: np.ndarray,
+    claim: Callable[[np.ndarray, float], np.ndarray],
+) -> Decisions:
+    a = study.analysis(analysis)
+    found = answers(study, a, [study.estimand(n) for n in names], y)
+    return Decisions(
+        np.where(found.converged, claim(found.p, 1 - a.level), False), ~found.converged
+    )
+
+
+def on_data(results: Results, pitfall: Pitfall) -> pd.DataFrame:
+    """Return what both sides of a pitfall say about the data at hand.
+
+    Parameters
+    ----------
+    results : Results
+    pitfall : Pitfall
+
+    Returns
+    -------
+    pandas.DataFrame
+        side, label, estimand, estimate, ci_low, ci_high, p, claimed; one row per test. Where an
+        analysis was not run, no row.
+    """
+    import pandas as pd
+
+    study = results.study
+    alpha = 1 - study.analysis(pitfall.right).level
+    rows: list[dict[str, object]] = []
+    if pitfall.rule == "analysis":
+        rows += _said(results, "tempting", pitfall.tempting, pitfall.asks or pitfall.estimand)
+    elif pitfall.rule == "two tests":
+        for name in (pitfall.shown, pitfall.not_shown):
+            rows += _said(results, "tempting", pitfall.right, name)
+    else:
+        rows.append(_recomputed(results, pitfall))
+    rows += _said(results, "right", pitfall.right, pitfall.estimand)
+    columns = ["side", "label", "estimand", "estimate", "ci_low", "ci_high", "p"]
+    table = pd.DataFrame(rows, columns=columns)
+    table["claimed"] = table["p"] < alpha
+    if pitfall.rule == "two tests" and (table["side"] == "tempting").sum() == 2:
+        shown, missing = table["claimed"].iloc[:2]
+        table.loc[table["side"] == "tempting", "claimed"] = bool(shown and not missing)
+    return table
+
+
+def _said(results: Results, side: str, analysis: str, estimand: str) -> list[dict[str, object]]:
+    """Return the row of an analysis that was run, or none."""
+    for answer in results.answers:
+        if answer.analysis.name == analysis:
+            hit = answer.estimates[answer.estimates["estimand"] == estimand]
+            for _, r in hit.iterrows():
+                names = ("estimate", "ci_low", "ci_high", "p")
+                label = results.study.estimand(estimand).label
+                said = {"side": side, "label": f"{label}: {answer.analysis.label}"}
+                return [said | {"estimand": estimand} | {n: float(r[n]) for n in names}]
+    return []
+
+
+def _recomputed(results: Results, pitfall: Pitfall) -> dict[str, object]:
+    """Return the tempting p of a rule that is no analysis of the Study."""
+    from ketastats.frequentist.two_stage import two_stage
+
+    e = results.study.estimand(pitfall.estimand)
+    frame = results.data[e.outcome]
+    label = side_label(results.study, pitfall, "tempting")
+    said: dict[str, object] = {"side": "tempting", "label": label, "estimand": pitfall.estimand}
+    if pitfall.rule == "own control":
+        y = frame[e.outcome].astype(float).to_numpy()[None]
+        return said | {"p": float(own_control_p(results.study, pitfall, frame, y)[0])}
+    times = dict(e.contrast).get("time")
+    change = None
+    if times is not None:
+        by_sign = {c: level for level, c in times}
+        change = (by_sign[-1.0], by_sign[1.0])
+    row = two_stage(frame, e.outcome, change=change, gate=GATE).to_dict("index")["treatment"]
+    turn = dict(dict(e.contrast)["treatment"])[str(row["contrast"]).split(" - ")[0]]
+    low, high = sorted((turn * float(row["ci_low"]), turn * float(row["ci_high"])))
+    estimate = turn * float(row["estimate"])
+    return said | {"estimate": estimate, "ci_low": low, "ci_high": high, "p": float(row["p"])}
+
+
+def own_control_p(study: Study, pitfall: Pitfall, plan: pd.DataFrame, y: np.ndarray) -> np.ndarray:
+    """Return p of the dividing factor after re-expression on own controls, shape (B,).
+
+    With c the mean of the controls of a part, :math:`y - c` is analysed over the other groups as
+    if c were known. Every animal of a part gets the same error, which no residual shows.
+
+    Parameters
+    ----------
+    study : Study
+    pitfall : Pitfall
+        Of the rule ``own control``.
+    plan : pandas.DataFrame
+        One row per subject.
+    y : numpy.ndarray, shape (B, rows)
+        NaN where missing, alike in every outcome.
+
+    Raises
+    ------
+    DataError
+        For an outcome with several rows a subject.
+    """
+    e = study.estimand(pitfall.estimand)
+    if plan["subject"].duplicated().any():
+        raise DataError(
+            "own controls need one row per subject", where=e.outcome, mend="choose another rule"
+        )
+    seen = ~np.isnan(y).any(axis=0)
+    others = [f for f, _ in study.design.factors if f != pitfall.by]
+    cell = plan[others].astype(str).agg(" ".join, axis=1).to_numpy()
+    control = np.ones(len(plan), dtype=bool)
+    for factor, level in pitfall.control:
+        control &= (plan[factor].astype(str) == level).to_numpy()
+    part = plan[pitfall.by].astype(str).to_numpy()
+    levels = dict(study.design.factors)[pitfall.by]
+    if len(levels) != 2:
+        raise DataError(
+            f"{pitfall.by} has {len(levels)} levels and own controls need two", where=pitfall.name,
+            mend="choose another rule",
+        )  # fmt: skip
+    difference, square, df, spread = np.zeros(len(y)), np.zeros(len(y)), 0, 0.0
+    left = [c for c in dict.fromkeys(cell) if not control[cell == c].all()]
+    for sign, level in zip((1.0, -1.0), levels, strict=True):
+        centre = y[:, seen & control & (part == level)].mean(axis=1)
+        for name in left:
+            values = y[:, seen & (cell == name) & (part == level)] - centre[:, None]
+            difference += sign * values.mean(axis=1) / len(left)
+            square += values.var(axis=1) * values.shape[1]
+            df += values.shape[1] - 1
+            spread += 1 / values.shape[1] / len(left) ** 2
+    t = difference / np.sqrt(square / df * spread)
+    return np.asarray(2 * stdtr(df, -np.abs(t)))
+
+
+def two_stage_p(study: Study, pitfall: Pitfall, plan: pd.DataFrame, y: np.ndarray) -> np.ndarray:
+    """Return p of Grizzle's two-stage procedure, shape (B,); see :func:`.two_stage_tests`.
+
+    A contrast over times becomes a score per period; other occasions are averaged.
+    """
+    e: Estimand = study.estimand(pitfall.estimand)
+    weight = np.ones(len(plan))
+    for factor, coefficients in e.contrast:
+        if factor != "treatment":
+            by_level = dict(coefficients)
+            weight *= [by_level.get(str(v), 0.0) for v in plan[factor]]
+    subject = plan["subject"].cat.codes.to_numpy()
+    period = plan["period"].cat.codes.to_numpy()
+    n = subject.max() + 1
+    into = np.zeros((len(plan), n * 2))
+    into[np.arange(len(plan)), subject * 2 + period] = weight
+    scores = (y @ into).reshape(len(y), n, 2)
+    first = plan.drop_duplicates("subject")["sequence"].cat.codes.to_numpy() == 0
+    return two_stage_tests(scores, first, GATE).p
