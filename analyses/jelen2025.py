@@ -37,6 +37,10 @@ def main() -> None:
             f"df {row['df']:.1f}, p {row['p']:.3f}"
         )
 
+    responses = study.simulate(seed=1, outcome="response")
+    print("\nResponse (a fall of half or more), pairs of a person kept together")
+    print(ks.binary_tests(responses, "response"))
+
     written = ks.report(study, REPORTS / study.id, seed=1, draw_cache=CACHE)
     print(f"\n{written}")
 

@@ -1,4 +1,5 @@
-"""(R)- and (S)-ketamine and social memory: SYNTHETIC data, mice in cages, a direct comparison.
+"""(R)- and (S)-ketamine and social memory: SYNTHETIC data, mice in cages, a direct comparison;
+and the silencing of neurons as an interaction with the drug.
 
 Run alone with ``python analyses/yokoyama2024.py``; ``make reports`` runs it with the others.
 """
@@ -19,7 +20,7 @@ def main() -> None:
     print("\nTrue values (latent, and as recorded on the scale):")
     print(study.true_values().to_string(index=False, float_format="{:.2f}".format))
 
-    mice = study.simulate(seed=1)
+    mice = study.simulate(seed=1, outcome="investigation")
     primary = study.analysis("primary")
     fit = ks.lmm(primary.formula, mice, outcome="investigation")
     print("\nVariances:", fit.variance.round(1).to_dict())
@@ -37,8 +38,9 @@ def main() -> None:
         )
     print("  The last line is the comparison; the first two cannot replace it.")
 
-    written = ks.report(study, REPORTS / study.id, seed=1, draw_cache=CACHE)
-    print(f"\n{written}")
+    for each in (study, ks.load_study("yokoyama2024_silencing")):
+        written = ks.report(each, REPORTS / each.id, seed=1, draw_cache=CACHE)
+        print(f"\n{written}")
 
 
 if __name__ == "__main__":

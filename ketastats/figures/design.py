@@ -181,7 +181,7 @@ def _crossover_axis(ax: Axes, design: Design, rows: int, names: Mapping[str, str
 
 def _occasion_ticks(design: Design, names: Mapping[str, str]) -> list[str]:
     if not design.occasions:
-        return ["one measurement"]
+        return ["measured as listed for each outcome"]
     outer = design.occasions[0]
     inner = [f"{o.name} 1-{len(o.levels)}" for o in design.occasions[1:]]
     return [

@@ -171,14 +171,18 @@ def trajectories(
     str
         SVG.
     """
-    columns = 2 if len(panels) > 1 else 1
-    lines = -(-len(panels) // columns)
+    once = all(len(r.x) == 1 for p in panels for r in p.runs)
+    strip = once and all(len(p.runs) <= 1 for p in panels)
+    columns = 2 if len(panels) > 1 and not strip else 1
+    lines = -(-len(panels) // columns) if not strip else 1
     colour, marker = colours(levels), markers(levels)
     used = [v for v in levels if any(r.level == v for p in panels for r in p.runs)]
 
     def paint(figure: Figure) -> None:
-        from matplotlib.lines import Line2D
-
+        if strip:
+            _strip(figure.subplots(), panels, colour, marker, y_label)
+            figure.legend(handles=_handles(), loc="outside upper center", ncols=len(used) + 1)
+            return
         axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
         for ax, panel in zip(axes, panels, strict=False):
             _panel(ax, panel, colour, marker, names)
@@ -186,21 +190,56 @@ def trajectories(
             ax.set_visible(False)
         figure.supylabel(textwrap.fill(y_label, 24 * lines), size=9)
         figure.supxlabel(x_label, size=9)
-        handles = [
-            Line2D([], [], color=colour[v], marker=marker[v], linewidth=2,
+        handles = _handles()
+        figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 4))
+
+    def _handles() -> list[object]:
+        from matplotlib.lines import Line2D
+
+        handles: list[object] = [
+            Line2D([], [], color=colour[v], marker=marker[v], linewidth=0 if once else 2,
                    label=f"mean, {names.get(v, v)}")
             for v in used
         ]  # fmt: skip
-        handles.append(Line2D([], [], color=INK, alpha=0.4, linewidth=0.8, label=f"one {subject}"))
-        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+        point = {"marker": "."} if once else {}
+        handles.append(
+            Line2D([], [], color=INK, alpha=0.4, linewidth=0 if once else 0.8,
+                   label=f"one {subject}", **point)  # type: ignore[arg-type]
+        )  # fmt: skip
+        return handles
 
     return draw(
         paint,
-        size=(WIDTH, 0.6 + 2.35 * lines),
+        size=(WIDTH, 0.6 + 2.35 * lines + (0.4 if strip else 0.0)),
         ident=ident,
-        title=f"{y_label}: individual trajectories",
+        title=f"{y_label}: individual {'values' if once else 'trajectories'}",
         desc="; ".join(_in_words(p, names) for p in panels),
     )
+
+
+def _strip(
+    ax: Axes,
+    panels: Sequence[Panel],
+    colour: Mapping[str, str],
+    marker: Mapping[str, str],
+    y_label: str,
+) -> None:
+    """Draw what was measured once: a column of points per arm, spread out by their order."""
+    for k, panel in enumerate(panels):
+        for run in panel.runs:
+            values = run.values[:, 0]
+            c = colour.get(run.level, INK)
+            spread = 0.14 * ((np.arange(len(values)) * 0.618) % 1.0 - 0.5)
+            ax.plot(k + 0.12 + spread, values, color=c, alpha=0.45, marker="o", markersize=3.5,
+                    linewidth=0)  # fmt: skip
+            ax.plot([k - 0.12], _means(run.values), color=c, markersize=7, linewidth=0,
+                    marker=marker.get(run.level, "o"))  # fmt: skip
+    width = max(80 // max(len(panels), 1), 8)
+    shown = [textwrap.fill(p.title, width) for p in panels]
+    ax.set_xticks(range(len(panels)), shown, size=8)
+    ax.set_xlim(-0.5, len(panels) - 0.5)
+    ax.set_ylabel(textwrap.fill(y_label, 34), size=9)
+    ax.grid(axis="y", color=INK, alpha=0.12, linewidth=0.6)
 
 
 def _panel(

@@ -231,7 +231,9 @@ def gee_many(
         answer = infer(fit, evaluate(asked, fit), ddf, level)
         table[:, b] = [getattr(answer, f) for f in fields]
         boundary[b], converged[b] = fit.status == "boundary", True
-    return ManyPopulations(tuple(e.name for e in estimands), *table, boundary, converged)
+    columns = dict(zip(fields, table, strict=True))
+    names = tuple(e.name for e in estimands)
+    return ManyPopulations(names, **columns, boundary=boundary, converged=converged)
 
 
 def _options(covariance: str, ddf: str, working: str) -> None:

@@ -30,6 +30,7 @@ from ketastats.reporting.rows import (
     reml_cells,
     status_cell,
 )
+from ketastats.reporting.section_equivalence import equivalence_blocks
 from ketastats.reporting.words import capital, interaction_sentences, listing
 from ketastats.study.model import Estimand, Outcome
 
@@ -52,6 +53,7 @@ def both_schools(material: Material) -> Section:
         blocks += [_table(material, outcome, g) for g in groups]
         blocks += _notes(material, asked)
         blocks += [_forest(material, outcome, g) for g in groups]
+        blocks += equivalence_blocks(material, outcome.name)
     return Section("answers", "Analysis in both schools", tuple(blocks))
 
 

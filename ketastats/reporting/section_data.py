@@ -21,7 +21,7 @@ from ketastats.reporting.material import Material
 from ketastats.reporting.questions import levels_of, main_factor
 from ketastats.reporting.summaries import arm_columns, cell_means, missing_rows, visit_columns
 from ketastats.reporting.words import capital, count, people
-from ketastats.study.model import Outcome
+from ketastats.study.model import Design, Outcome
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,8 +65,15 @@ def _trajectories(material: Material, outcome: Outcome, frame: pd.DataFrame) -> 
         x_label=x_label, ident=f"trajectories-{outcome.name}", subject=subject,
     )  # fmt: skip
     kind = "Synthetic" if material.synthetic else "Observed"
-    caption = f"{kind} values of {outcome.label}: one thin line per {subject}, thick the mean."
+    once = design_of_one_visit(study.design, outcome)
+    drawn = f"one point per {subject}" if once else f"one thin line per {subject}, thick"
+    caption = f"{kind} values of {outcome.label}: {drawn}{', larger' if once else ''} the mean."
     return Picture(f"trajectories-{outcome.name}", svg, rich(caption))
+
+
+def design_of_one_visit(design: Design, outcome: Outcome) -> bool:
+    """Whether every subject is measured once."""
+    return design.kind == "parallel" and not outcome.occasions
 
 
 def _means_table(material: Material, outcome: Outcome, frame: pd.DataFrame) -> Table | None:

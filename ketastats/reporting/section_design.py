@@ -109,7 +109,9 @@ def _size_texts(material: Material) -> dict[str, str]:
             for c in row
             if c not in arms and c != "all"
         ]
-        text = f"n = {row['all']}" + (f": {', '.join(parts)}" if parts else "")
+        text = f"n = {row['all']}"
+        if parts and len(design.strata) == 1:  # more of them stand in the table
+            text += f": {', '.join(parts)}"
         out[_declared_name(material, row)] = text
     return out
 

@@ -133,10 +133,11 @@ def _sentence(material: Material, panel: PitfallPanel) -> str:
     for side in ("tempting", "right"):
         row = by[side]
         verdict = size_verdict(float(row["rejection_rate"]), int(row["draws"]), alpha)
-        parts.append(f"the {side} one in {_rate(row)} ({VERDICT_MEANING[verdict]})")
+        of = " of draws" if 0 < float(row["rejection_rate"]) < 1 else ""
+        parts.append(f"in {_rate(row)}{of} ({VERDICT_MEANING[verdict]})")
     return (
-        f"Where there is nothing to find, {parts[0]} and {parts[1]} claims an effect; "
-        f"{100 * alpha:g}{n.NB}% is promised."
+        f"Where there is nothing to find, the tempting analysis claims an effect {parts[0]}, and "
+        f"the right one {parts[1]}. {100 * alpha:g}{n.NB}% is promised."
     )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ketastats.reporting.material import Material
 from ketastats.reporting.section_diagnostics import reml_components
+from ketastats.reporting.section_equivalence import equivalence_table
 from ketastats.reporting.section_posterior import posterior_sds
 from ketastats.reporting.summaries import cell_means, missing_rows, sizes
 from ketastats.study.describe import parameters
@@ -35,6 +36,7 @@ def all_tables(material: Material) -> dict[str, pd.DataFrame]:
         "method_choices.csv": _stacked(dict(material.choices), "estimand"),
         "left_out.csv": _stacked(dict(material.left_out), "estimand"),
     }
+    out["equivalence.csv"] = equivalence_table(material)
     out["pitfalls.csv"] = _stacked({p.pitfall.name: p.table for p in material.pitfalls}, "pitfall")
     out["pitfalls-on-data.csv"] = _stacked(dict(material.said), "pitfall")
     out["printed.csv"] = _stacked({p.claim.text: p.table for p in material.printed}, "printed")

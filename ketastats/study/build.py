@@ -134,6 +134,13 @@ def _estimand(
             where=f"{where}.target",
             mend='leave target out, or target = "direct"',
         )
+    bounds = tuple(table.equivalence or ())
+    if bounds and not bounds[0] < bounds[1]:
+        raise StudyError(
+            f"the bounds {bounds[0]:g} and {bounds[1]:g} are not in order",
+            where=f"{where}.equivalence",
+            mend="write the low one first",
+        )
     return Estimand(
         name=name,
         outcome=table.outcome,
@@ -143,6 +150,7 @@ def _estimand(
         target=table.target,
         label=table.label or name.replace("_", " "),
         scale=table.scale,
+        equivalence=bounds,
     )
 
 

@@ -179,6 +179,9 @@ class Estimand:
     scale : str
         ``natural`` (means as recorded: points, shares, counts per unit) or ``link`` (log odds,
         logarithms; the same where there is no link).
+    equivalence : tuple of float
+        Bounds in the unit of the estimand within which an effect would not matter; empty when no
+        equivalence is asked.
     """
 
     name: str
@@ -189,6 +192,7 @@ class Estimand:
     target: str
     label: str
     scale: str = "natural"
+    equivalence: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

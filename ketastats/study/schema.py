@@ -226,6 +226,7 @@ class EstimandTable(Strict):
     weights: dict[str, dict[str, Probability]] = {}
     target: Literal["direct", "carry_over"] = "direct"
     scale: Literal["natural", "link"] = "natural"
+    equivalence: Annotated[list[Finite], Field(min_length=2, max_length=2)] | None = None
     label: str = ""
 
 
