@@ -86,6 +86,15 @@ def response(outcome: Outcome, analysis: Analysis, data: pd.DataFrame) -> Respon
     return Response(data, None, None, ("natural", "link"))
 
 
+def share_of_trials(outcome: Outcome, data: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of a binomial outcome with the share of its trials in the outcome's column."""
+    column = f"{outcome.name}_trials"
+    scale = outcome.scale
+    if not isinstance(scale, BinomialScale):
+        raise DataError("is not a number out of trials", where=outcome.name)
+    return _divided(_with_amount(data, column, scale.trials), outcome.name, column)
+
+
 def _with_amount(data: pd.DataFrame, column: str, amount: Amount) -> pd.DataFrame:
     if column in data.columns:
         values = numbers(data[column], column)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 7.0
+CROWDED = 18
+"""More occasions than this in a panel, and it takes the whole width."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -173,7 +175,8 @@ def trajectories(
     """
     once = all(len(r.x) == 1 for p in panels for r in p.runs)
     strip = once and all(len(p.runs) <= 1 for p in panels)
-    columns = 2 if len(panels) > 1 and not strip else 1
+    crowded = max((sum(len(r.x) for r in p.runs) for p in panels), default=0) > CROWDED
+    columns = 2 if len(panels) > 1 and not strip and not crowded else 1
     lines = -(-len(panels) // columns) if not strip else 1
     colour, marker = colours(levels), markers(levels)
     used = [v for v in levels if any(r.level == v for p in panels for r in p.runs)]
@@ -210,7 +213,7 @@ def trajectories(
 
     return draw(
         paint,
-        size=(WIDTH, 0.6 + 2.35 * lines + (0.4 if strip else 0.0)),
+        size=(WIDTH, 0.6 + (1.9 if crowded else 2.35) * lines + (0.4 if strip else 0.0)),
         ident=ident,
         title=f"{y_label}: individual {'values' if once else 'trajectories'}",
         desc="; ".join(_in_words(p, names) for p in panels),
@@ -263,14 +266,23 @@ def _panel(
         labels += [names.get(t, t) for t in run.ticks]
         if heads:
             ax.annotate(
-                run.head, (float(run.x.mean()), 1.0), xycoords=("data", "axes fraction"),
+                _head(panel, run), (float(run.x.mean()), 1.0), xycoords=("data", "axes fraction"),
                 xytext=(0, 4), textcoords="offset points", ha="center", size=8.5,
             )  # fmt: skip
     long = max((len(t) for t in labels), default=0) > 8
     shown = [t.replace(" (", "\n(") if "(" in t else textwrap.fill(t, 14) for t in labels]
+    if len(ticks) > CROWDED:  # the first of every five
+        each = max(len(panel.runs[0].x), 1)
+        shown = [t if (k % each) % 5 == 0 else "" for k, t in enumerate(shown)]
     ax.set_xticks(ticks, shown, size=7.5 if long else 8.5)
     ax.set_xlim(min(ticks, default=0) - 0.5, max(ticks, default=1) + 0.5)
     ax.grid(axis="y", color=INK, alpha=0.12, linewidth=0.6)
+
+
+def _head(panel: Panel, run: Run) -> str:
+    """Return the head of a run, wrapped to its share of the panel."""
+    whole = 90 if sum(len(r.x) for r in panel.runs) > CROWDED else 54
+    return textwrap.fill(run.head, max(whole // len(panel.runs), 12))
 
 
 def _means(values: np.ndarray) -> np.ndarray:

@@ -19,7 +19,15 @@ from ketastats.reporting.document import (
 )
 from ketastats.reporting.material import Material
 from ketastats.reporting.questions import levels_of, main_factor
-from ketastats.reporting.summaries import arm_columns, cell_means, missing_rows, visit_columns
+from ketastats.reporting.summaries import (
+    arm_columns,
+    as_shown,
+    cell_means,
+    in_percent,
+    missing_rows,
+    shown_label,
+    visit_columns,
+)
 from ketastats.reporting.words import capital, count, people
 from ketastats.study.model import Design, Outcome
 
@@ -41,7 +49,7 @@ def the_data(material: Material) -> Section:
             )
         )
     for outcome in material.study.outcomes:
-        frame = material.results.data[outcome.name]
+        frame = as_shown(outcome, material.results.data[outcome.name])
         if len(material.study.outcomes) > 1:
             blocks.append(Heading(rich(outcome.label)))
         blocks.append(_trajectories(material, outcome, frame))
@@ -50,7 +58,8 @@ def the_data(material: Material) -> Section:
             blocks.append(means)
         lost = missing_rows(material.study, outcome, frame)
         blocks.append(_missing_sentence(material, lost))
-        blocks.append(_missing_table(material, outcome, lost))
+        if lost["rows_missing"].any():
+            blocks.append(_missing_table(material, outcome, lost))
     return Section("data", "Data", tuple(blocks))
 
 
@@ -61,13 +70,15 @@ def _trajectories(material: Material, outcome: Outcome, frame: pd.DataFrame) -> 
     x_label = outcome.occasions[-1].name if outcome.occasions else ""
     subject = study.design.subject
     svg = trajectories(
-        panels, levels=levels_of(study, factor), names=names, y_label=outcome.label,
+        panels, levels=levels_of(study, factor), names=names, y_label=shown_label(outcome),
         x_label=x_label, ident=f"trajectories-{outcome.name}", subject=subject,
     )  # fmt: skip
     kind = "Synthetic" if material.synthetic else "Observed"
     once = design_of_one_visit(study.design, outcome)
     drawn = f"one point per {subject}" if once else f"one thin line per {subject}, thick"
-    caption = f"{kind} values of {outcome.label}: {drawn}{', larger' if once else ''} the mean."
+    caption = (
+        f"{kind} values of {shown_label(outcome)}: {drawn}{', larger' if once else ''} the mean."
+    )
     return Picture(f"trajectories-{outcome.name}", svg, rich(caption))
 
 
@@ -90,6 +101,7 @@ def _means_table(material: Material, outcome: Outcome, frame: pd.DataFrame) -> T
         for row in means.to_dict(orient="records")
     ]  # fmt: skip
     unit = f" ({outcome.scale.unit})" if outcome.scale.unit else ""
+    unit = " (% of the trials)" if in_percent(outcome) else unit
     return table(
         f"Mean and standard deviation{unit} of those observed.",
         [*keys, "n", "mean", "SD"], rows,

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ketastats.study.model import Design, Outcome, Study
+from ketastats.analysis.responses import share_of_trials
+from ketastats.study.model import BinomialScale, Design, Outcome, Study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +26,24 @@ def visit_columns(design: Design, outcome: Outcome) -> list[str]:
     if design.kind == "crossover":
         return ["period"]
     return [outcome.occasions[0].name] if len(outcome.occasions) > 1 else []
+
+
+def in_percent(outcome: Outcome) -> bool:
+    """Whether numbers out of different trials are shown as percentages of them."""
+    return isinstance(outcome.scale, BinomialScale) and outcome.scale.trials.by is not None
+
+
+def as_shown(outcome: Outcome, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the table as figures and means show it; see :func:`in_percent`."""
+    if not in_percent(outcome):
+        return frame
+    shares = share_of_trials(outcome, frame)[outcome.name]
+    return frame.assign(**{outcome.name: 100.0 * shares})
+
+
+def shown_label(outcome: Outcome) -> str:
+    """Return the label of what :func:`as_shown` shows."""
+    return f"{outcome.label} (% of the trials)" if in_percent(outcome) else outcome.label
 
 
 def cell_means(study: Study, outcome: Outcome, frame: pd.DataFrame) -> pd.DataFrame:

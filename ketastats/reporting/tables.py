@@ -8,7 +8,7 @@ from ketastats.reporting.material import Material
 from ketastats.reporting.section_diagnostics import reml_components
 from ketastats.reporting.section_equivalence import equivalence_table
 from ketastats.reporting.section_posterior import posterior_sds
-from ketastats.reporting.summaries import cell_means, missing_rows, sizes
+from ketastats.reporting.summaries import as_shown, cell_means, missing_rows, sizes
 from ketastats.study.describe import parameters
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def all_tables(material: Material) -> dict[str, pd.DataFrame]:
         out["truth.csv"] = results.truth
     for o in study.outcomes:
         frame = results.data[o.name]
-        out[f"means-{o.name}.csv"] = cell_means(study, o, frame)
+        out[f"means-{o.name}.csv"] = cell_means(study, o, as_shown(o, frame))
         out[f"missing-{o.name}.csv"] = missing_rows(study, o, frame)
     return {name: frame for name, frame in out.items() if len(frame)}
 
