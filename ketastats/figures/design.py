@@ -185,13 +185,17 @@ def _occasion_ticks(design: Design, names: Mapping[str, str]) -> list[str]:
     outer = design.occasions[0]
     inner = [f"{o.name} 1-{len(o.levels)}" for o in design.occasions[1:]]
     return [
-        f"{outer.name}: {names.get(v, v)}" + (f"\n({', '.join(inner)})" if inner else "")
+        (f"{outer.name}: " if len(outer.levels) < 5 else "")
+        + names.get(v, v)
+        + (f"\n({', '.join(inner)})" if inner else "")
         for v in outer.levels
     ]
 
 
 def _wrap(text: str, width: int) -> str:
-    return "\n".join(textwrap.fill(line, max(width, 8)) for line in text.split("\n"))
+    return "\n".join(
+        textwrap.fill(line, max(width, 8), break_long_words=False) for line in text.split("\n")
+    )
 
 
 def _time_axis(ax: Axes, ticks: Sequence[str], rows: int) -> None:

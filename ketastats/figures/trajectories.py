@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 7.0
+LEGEND = 130
+"""Letters that fit into a line of the legend, its marks counted as eight."""
 CROWDED = 18
 """More occasions than this in a panel, and it takes the whole width."""
 
@@ -184,7 +186,10 @@ def trajectories(
     def paint(figure: Figure) -> None:
         if strip:
             _strip(figure.subplots(), panels, colour, marker, y_label)
-            figure.legend(handles=_handles(), loc="outside upper center", ncols=len(used) + 1)
+            handles = _handles()
+            figure.legend(
+                handles=handles, loc="outside upper center", ncols=_legend_columns(handles)
+            )
             return
         axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
         for ax, panel in zip(axes, panels, strict=False):
@@ -194,7 +199,7 @@ def trajectories(
         figure.supylabel(textwrap.fill(y_label, 24 * lines), size=9)
         figure.supxlabel(x_label, size=9)
         handles = _handles()
-        figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 4))
+        figure.legend(handles=handles, loc="outside upper center", ncols=_legend_columns(handles))
 
     def _handles() -> list[object]:
         from matplotlib.lines import Line2D
@@ -220,6 +225,12 @@ def trajectories(
     )
 
 
+def _legend_columns(handles: Sequence[Any]) -> int:
+    """Return how many entries stand beside each other within the width."""
+    width = [len(str(h.get_label())) + 8 for h in handles]
+    return max((k for k in range(1, len(width) + 1) if k * max(width) <= LEGEND), default=1)
+
+
 def _strip(
     ax: Axes,
     panels: Sequence[Panel],
@@ -238,7 +249,7 @@ def _strip(
             ax.plot([k - 0.12], _means(run.values), color=c, markersize=7, linewidth=0,
                     marker=marker.get(run.level, "o"))  # fmt: skip
     width = max(80 // max(len(panels), 1), 8)
-    shown = [textwrap.fill(p.title, width) for p in panels]
+    shown = [textwrap.fill(p.title, width, break_long_words=False) for p in panels]
     ax.set_xticks(range(len(panels)), shown, size=8)
     ax.set_xlim(-0.5, len(panels) - 0.5)
     ax.set_ylabel(textwrap.fill(y_label, 34), size=9)
@@ -253,7 +264,8 @@ def _panel(
     names: Mapping[str, str],
 ) -> None:
     heads = len(panel.runs) > 1
-    ax.set_title(panel.title, pad=18 if heads else 6)
+    lines = max((_head(panel, r).count("\n") + 1 for r in panel.runs), default=1)
+    ax.set_title(panel.title, pad=6 + 12 * lines if heads else 6)
     ticks, labels = [], []
     for run in panel.runs:
         c = colour.get(run.level, INK)
@@ -270,7 +282,11 @@ def _panel(
                 xytext=(0, 4), textcoords="offset points", ha="center", size=8.5,
             )  # fmt: skip
     long = max((len(t) for t in labels), default=0) > 8
-    shown = [t.replace(" (", "\n(") if "(" in t else textwrap.fill(t, 14) for t in labels]
+    width = min(max(56 // max(len(labels), 1), 6), 14)
+    shown = [
+        t.replace(" (", "\n(") if "(" in t else textwrap.fill(t, width, break_long_words=False)
+        for t in labels
+    ]
     if len(ticks) > CROWDED:  # the first of every five
         each = max(len(panel.runs[0].x), 1)
         shown = [t if (k % each) % 5 == 0 else "" for k, t in enumerate(shown)]
@@ -282,7 +298,7 @@ def _panel(
 def _head(panel: Panel, run: Run) -> str:
     """Return the head of a run, wrapped to its share of the panel."""
     whole = 90 if sum(len(r.x) for r in panel.runs) > CROWDED else 54
-    return textwrap.fill(run.head, max(whole // len(panel.runs), 12))
+    return textwrap.fill(run.head, max(whole // len(panel.runs), 12), break_long_words=False)
 
 
 def _means(values: np.ndarray) -> np.ndarray:
