@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from ketastats.analysis.run import Results
 from ketastats.analysis.schools import FREQUENTIST, SCHOOLS
-from ketastats.diagnosis.influence import primary_of, response_of
+from ketastats.diagnosis.influence import primary_of
 from ketastats.frequentist.classical import hills_armitage
-from ketastats.frequentist.lmm import lmm
+from ketastats.frequentist.fit import estimate_rows
+from ketastats.frequentist.model import MixedModel
+from ketastats.problem.estimates import estimates_frame
 from ketastats.study.scales import is_linear
 
 if TYPE_CHECKING:
@@ -39,18 +41,13 @@ def method_choices(results: Results, estimand: str) -> pd.DataFrame:
 
     primary = primary_of(results, estimand)
     asked = (results.study.estimand(estimand),)
-    data = response_of(results, primary)
-    records = []
+    records: list[dict[str, object]] = []
+    model = results.answer(primary.name).result
+    if not isinstance(model, MixedModel):
+        return pd.DataFrame(records)
     for ddf in _NAMES:
-        fit = lmm(
-            primary.formula,
-            data,
-            outcome=primary.outcome,
-            ddf=ddf,
-            level=primary.level,
-            residual=primary.residual or None,
-        )
-        row = fit.contrast(estimands=asked).iloc[0]
+        rows = estimate_rows(model.problem, model.fit, asked, ddf, primary.level)
+        row = estimates_frame(rows).iloc[0]
         records.append(
             _record(f"{primary.label.split(',')[0]}, {_NAMES[ddf]}", primary.formula, row)
         )

@@ -15,6 +15,7 @@ from ketastats.reporting.section_change import what_would_change
 from ketastats.reporting.section_data import the_data
 from ketastats.reporting.section_design import question_and_design
 from ketastats.reporting.section_diagnostics import diagnostics
+from ketastats.reporting.section_family import family_section
 from ketastats.reporting.section_methods import methods
 from ketastats.reporting.section_pitfalls import tempting_analyses
 from ketastats.reporting.section_sources import provenance, rebuild, references
@@ -37,6 +38,7 @@ def compose(material: Material) -> Document:
         the_data(material),
         both_schools(material),
         interaction_section(material),
+        family_section(material, material.families),
         tempting_analyses(material),
         diagnostics(material),
         what_would_change(material),

@@ -20,9 +20,13 @@ from ketastats.study.scales import units
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ketastats.diagnosis.family import FamilyPanel
     from ketastats.diagnosis.pitfalls import PitfallPanel
     from ketastats.diagnosis.printed import PrintedPanel
     from ketastats.diagnosis.random_part import RandomPartPanel
+
+FAMILY_DRAWS = 300
+"""Draws per truth for families of questions: a model of thousands of rows each."""
 
 Progress = Callable[[str], None]
 
@@ -57,6 +61,8 @@ class Material:
     said : mapping of str to DataFrame
         By pitfall: what both sides say about the data at hand.
     printed : tuple of PrintedPanel
+    families : tuple of FamilyPanel
+        Questions of one kind, such as many brain regions.
     """
 
     results: Results
@@ -74,6 +80,7 @@ class Material:
     pitfalls: tuple[PitfallPanel, ...] = ()
     said: Mapping[str, pd.DataFrame] = field(default_factory=lambda: MappingProxyType({}))
     printed: tuple[PrintedPanel, ...] = ()
+    families: tuple[FamilyPanel, ...] = ()
 
     @property
     def study(self) -> Study:
@@ -164,6 +171,7 @@ def gather(
     Material
     """
     from ketastats.diagnosis.choices import method_choices
+    from ketastats.diagnosis.family import family_panels
     from ketastats.diagnosis.influence import leave_one_out
     from ketastats.diagnosis.multiplicity import adjusted_p
     from ketastats.diagnosis.pitfalls import on_data, pitfall_panels
@@ -182,6 +190,9 @@ def gather(
             pitfalls = pitfall_panels(results.study, draws=draws, seed=seed, progress=say)
         with _noting(omitted, "the printed statistics"):
             printed = printed_panels(results.study, draws=draws, seed=seed, progress=say)
+    families: tuple[FamilyPanel, ...] = ()
+    with _noting(omitted, "questions of one kind"):
+        families = family_panels(results, draws=min(draws, FAMILY_DRAWS), seed=seed)
     for p in results.study.pitfalls:
         with _noting(omitted, p.title):
             said[p.name] = on_data(results, p)
@@ -193,9 +204,7 @@ def gather(
             choices[e.name] = method_choices(results, e.name)
         with _noting(omitted, f"{e.label} with subjects left out"):
             left_out[e.name] = leave_one_out(results, e.name)
-    primary = any(
-        a.analysis.engine == "reml" and a.analysis.role == "primary" for a in results.answers
-    )
+    adjusted = adjusted_p(results)
     return Material(
         results=results,
         draws=draws,
@@ -203,7 +212,7 @@ def gather(
         random_part=panels,
         choices=choices,
         left_out=left_out,
-        adjusted=adjusted_p(results) if primary else None,
+        adjusted=adjusted if len(adjusted) else None,
         mcse=monte_carlo_errors(results),
         omitted=omitted,
         environment=environment,
@@ -212,6 +221,7 @@ def gather(
         pitfalls=pitfalls,
         said=said,
         printed=printed,
+        families=families,
     )
 
 

@@ -47,8 +47,8 @@ class StoredResults:
     details : mapping
         Per analysis: rows, variances, warnings, priors, gates.
     panels : mapping
-        ``random_part``, ``pitfalls``, ``pitfalls_on_data``, ``printed``, ``method_choices``,
-        ``left_out``, ``adjusted_p`` and ``mcse``.
+        ``random_part``, ``pitfalls``, ``pitfalls_on_data``, ``printed``, ``families``,
+        ``method_choices``, ``left_out``, ``adjusted_p`` and ``mcse``.
     """
 
     study: str
@@ -138,6 +138,11 @@ def results_data(material: Material) -> dict[str, Any]:
                 {"claim": p.claim.text, "about": p.claim.about, "num_df": p.num_df,
                  "rows": p.rows, "table": records(p.table)}
                 for p in material.printed
+            ],
+            "families": [
+                {"outcome": p.family.outcome, "factor": p.family.factor,
+                 "table": records(p.table), "rates": records(p.rates)}
+                for p in material.families
             ],
             "method_choices": {k: records(v) for k, v in material.choices.items()},
             "left_out": {k: records(v) for k, v in material.left_out.items()},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from ketastats.analysis.schools import BAYESIAN, FREQUENTIST, SCHOOLS
+from ketastats.diagnosis.multiplicity import families
 from ketastats.figures.forest import ForestRow, forest
 from ketastats.reporting import numbers as n
 from ketastats.reporting.document import (
@@ -22,7 +23,7 @@ from ketastats.reporting.document import (
     table,
 )
 from ketastats.reporting.material import Material
-from ketastats.reporting.questions import Interaction, interactions
+from ketastats.reporting.questions import Interaction, interactions, main_estimand
 from ketastats.reporting.rows import (
     as_estimate,
     mcse,
@@ -38,8 +39,15 @@ from ketastats.study.model import Estimand, Outcome
 def both_schools(material: Material) -> Section:
     """Return one table and one forest plot per outcome."""
     blocks: list[Block] = []
+    elsewhere = {name for f in families(material.study) for name in f.estimands}
+    for outcome in material.study.outcomes:  # others refer to the first one
+        elsewhere -= {getattr(main_estimand(material.study, outcome), "name", "")}
     for outcome in material.study.outcomes:
-        asked = [e for e in material.study.estimands if e.outcome == outcome.name]
+        asked = [
+            e
+            for e in material.study.estimands
+            if e.outcome == outcome.name and e.name not in elsewhere
+        ]
         if not asked:
             continue
         if len(material.study.outcomes) > 1:

@@ -21,7 +21,7 @@ from ketastats.reporting.document import (
 from ketastats.reporting.material import Material
 from ketastats.reporting.rows import absent_or, reml_cells, status_cell
 from ketastats.reporting.section_random_part import random_part, random_terms
-from ketastats.reporting.words import capital, left_out_sentence, p_range_sentence, people
+from ketastats.reporting.words import capital, count, left_out_sentence, p_range_sentence, people
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,31 +86,60 @@ def _with_notes(row: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _family(material: Material) -> list[Block]:
-    """Show p-values adjusted over all questions of the study."""
+    """Show p-values adjusted within families; questions of one kind stand in their own section."""
     frame = material.adjusted
     if frame is None or not frame["p"].notna().any():
         return []
+    whole = frame["family"] == frame["outcome"]
     rows = [
         [cell(capital(str(r["label"])), title=str(r["estimand"])), cell(str(r["outcome"])),
-         cell(n.p_value(float(r["p"]))), cell(n.p_value(float(r["p_adjusted"])))]
-        for _, r in frame.iterrows()
+         *(cell(n.p_value(float(r[c]))) for c in ("p", "p_holm", "p_bh"))]
+        for _, r in frame[whole].iterrows()
     ]  # fmt: skip
-    tested = frame[frame["p"].notna()]
-    alpha = 0.05
-    before, after = (int((tested[c] < alpha).sum()) for c in ("p", "p_adjusted"))
-    method = {"holm": "Holm's method"}.get(str(frame["method"].iloc[0]), frame["method"].iloc[0])
-    return [
-        Heading(rich("All questions as one family")),
-        table(
-            f"p-values of the primary REML analyses, adjusted over all of them by {method}.",
-            ("estimand", "outcome", "p", "adjusted p"), rows, numbers=(2, 3),
-            file="adjusted_p.csv",
-        ),
-        paragraph(
-            f"Of {len(tested)} questions {before} have p below {alpha:g}, and {after} after the "
-            "adjustment."
-        ),
-    ]  # fmt: skip
+    blocks: list[Block] = [Heading(rich("Many questions"))]
+    if rows:
+        blocks.append(
+            table(
+                "p-values of the primary analyses, as they are and adjusted over the questions of "
+                "one outcome: by Holm's method, which bounds the probability of any false find, "
+                "and by Benjamini and Hochberg's, which bounds the expected share of false ones "
+                "among the finds.",
+                ("estimand", "outcome", "p", "Holm", "Benjamini-Hochberg"), rows,
+                numbers=(2, 3, 4), file="adjusted_p.csv",
+            )
+        )  # fmt: skip
+    parts = [
+        _counted(material, str(name), part) for name, part in frame.groupby("family", sort=False)
+    ]
+    blocks.append(paragraph(" ".join(p for p in parts if p)))
+    if not whole.all():
+        blocks.append(
+            paragraph(
+                "Questions of one kind are a family of their own, are not counted among the "
+                "others, and stand with their estimates in a section of their own.", kind="note",
+            )
+        )  # fmt: skip
+    return blocks
+
+
+def _counted(material: Material, family: str, part: pd.DataFrame) -> str:
+    """Count the p-values of a family below alpha, before and after."""
+    tested, outcome = part[part["p"].notna()], str(part["outcome"].iloc[0])
+    if not len(tested):
+        return ""
+    levels = [
+        a.analysis.level
+        for a in material.answers_of(outcome)
+        if a.analysis.role == "primary" and set(part["estimand"]) & set(a.estimates["estimand"])
+    ]
+    alpha = 1 - max(levels, default=0.95)
+    below = {c: int((tested[c] < alpha).sum()) for c in ("p", "p_holm", "p_bh")}
+    about = outcome if family == outcome else f"{outcome} by {family.removeprefix(f'{outcome}, ')}"
+    return (
+        f"Of {count(len(tested), 'question')} about {about} {below['p']} "
+        f"{'has' if below['p'] == 1 else 'have'} p below {alpha:.3g}, {below['p_holm']} after "
+        f"Holm, {below['p_bh']} after Benjamini-Hochberg."
+    )
 
 
 # completers

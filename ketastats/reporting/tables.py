@@ -39,6 +39,10 @@ def all_tables(material: Material) -> dict[str, pd.DataFrame]:
     out["equivalence.csv"] = equivalence_table(material)
     out["pitfalls.csv"] = _stacked({p.pitfall.name: p.table for p in material.pitfalls}, "pitfall")
     out["pitfalls-on-data.csv"] = _stacked(dict(material.said), "pitfall")
+    out["family.csv"] = _stacked({p.family.name: p.table for p in material.families}, "family")
+    out["family-rates.csv"] = _stacked(
+        {p.family.name: p.rates for p in material.families}, "family"
+    )
     out["printed.csv"] = _stacked({p.claim.text: p.table for p in material.printed}, "printed")
     if material.adjusted is not None:
         out["adjusted_p.csv"] = material.adjusted

@@ -187,6 +187,8 @@ def detectable(se: float, df: float, alpha: float) -> float:
 
 
 def _against_truth(difference: Estimate, true: float, alpha: float, unit: str) -> str:
+    if abs(true) < 1e-6 * difference.se:  # what integration leaves of an exact zero
+        true = 0.0
     text = f"The true difference is {n.value(true, difference.se)}{unit}"
     inside = difference.low <= true <= difference.high
     if difference.p < alpha and difference.estimate * true < 0:
