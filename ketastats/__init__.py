@@ -34,6 +34,9 @@ _HOME = {
     "analyse": "ketastats.analysis.run",
     "completers": "ketastats.analysis.run",
     "register_engine": "ketastats.analysis.engines",
+    "shrink": "ketastats.diagnosis.shrinkage",
+    "shrink_estimands": "ketastats.diagnosis.shrinkage",
+    "gee_many": "ketastats.frequentist.gee",
     "report": "ketastats.reporting.report",
     "verify": "ketastats.reporting.verify",
     "read_results": "ketastats.reporting.results",
@@ -60,13 +63,14 @@ if TYPE_CHECKING:
         OutputError,
         StudyError,
     )
+    from ketastats.diagnosis.shrinkage import shrink, shrink_estimands
     from ketastats.frequentist.baseline import baseline_split
     from ketastats.frequentist.binary import binary_tests
     from ketastats.frequentist.carry_over import add_carry_over
     from ketastats.frequentist.classical import first_period_only, hills_armitage, paired_t
     from ketastats.frequentist.equivalence import equivalence
     from ketastats.frequentist.friedman import friedman
-    from ketastats.frequentist.gee import gee
+    from ketastats.frequentist.gee import gee, gee_many
     from ketastats.frequentist.glmm import glmm, glmm_many
     from ketastats.frequentist.lmm import lmm, lmm_many
     from ketastats.frequentist.randomisation import randomisation_test
@@ -96,6 +100,7 @@ __all__ = [
     "first_period_only",
     "friedman",
     "gee",
+    "gee_many",
     "glmm",
     "glmm_many",
     "hills_armitage",
@@ -112,6 +117,8 @@ __all__ = [
     "read_results",
     "register_engine",
     "report",
+    "shrink",
+    "shrink_estimands",
     "two_stage",
     "verify",
     "write_data",
