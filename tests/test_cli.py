@@ -215,7 +215,10 @@ def test_the_schema_accepts_every_study_and_template_and_refuses_unknown_keys(ru
 def test_simulate_writes_a_data_package_and_says_so(run, here):
     code, out, err = run("simulate", "jelen2025", "--seed", "7", "--out", "mydir")
     assert (code, err) == (0, "")
-    assert out == "wrote mydir: synthetic data of jelen2025, seed 7 (madrs.csv, glx.csv)\n"
+    assert (
+        out
+        == "wrote mydir: synthetic data of jelen2025, seed 7 (madrs.csv, glx.csv, response.csv)\n"
+    )
     ks.write_data(ks.load_study("jelen2025"), here / "again", seed=7)
     assert contents(here / "mydir") == contents(here / "again")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import pandas as pd
 
 from ketastats.study.model import Study
@@ -43,10 +45,10 @@ def simulate_frame(
 
 
 def _stack(parts: list[pd.DataFrame], outcomes: list[str]) -> pd.DataFrame:
-    """Stack frames of different occasions, keeping categories and putting outcomes last."""
+    """Stack frames of different occasions; a column has the levels of all, outcomes come last."""
     columns = list(dict.fromkeys(c for p in parts for c in p.columns if c not in outcomes))
     whole = pd.concat(parts, ignore_index=True)
     for c in columns:
-        source = next(p[c] for p in parts if c in p.columns)
-        whole[c] = pd.Categorical(whole[c], categories=source.cat.categories)
+        levels = sorted((p[c].cat.categories for p in parts if c in p.columns), key=len)[::-1]
+        whole[c] = pd.Categorical(whole[c], categories=list(dict.fromkeys(chain(*levels))))
     return whole[columns + outcomes]

@@ -78,7 +78,8 @@ def test_an_outcome_without_a_table_is_named(study, drawn):
     with pytest.raises(DataError) as error:
         ks.analyse(study, {"madrs": drawn["madrs"]}, analyses=["primary"])
     assert str(error.value) == (
-        "jelen2025: there is no table for the outcome 'glx'; give one for each of 'madrs', 'glx'"
+        "jelen2025: there is no table for the outcome 'glx'; give one for each of 'madrs', 'glx', "
+        "'response'"
     )
     with pytest.raises(DataError, match="glx: there is no column 'glx' in the data"):
         ks.analyse(study, drawn["madrs"], analyses=["primary"])

@@ -69,9 +69,9 @@ def test_side_by_side_has_one_row_per_estimand(study: Study, results: Results) -
 
 
 def test_given_data_are_checked_against_declared_levels(study: Study) -> None:
-    data = study.simulate(seed=1, outcome="madrs").astype({"treatment": str})
-    data.loc[0, "treatment"] = "naltrexon"
-    frames = {"madrs": data, "glx": study.simulate(seed=1, outcome="glx")}
+    frames = {o.name: study.simulate(seed=1, outcome=o.name) for o in study.outcomes}
+    frames["madrs"] = frames["madrs"].astype({"treatment": str})
+    frames["madrs"].loc[0, "treatment"] = "naltrexon"
     with pytest.raises(DataError, match="did you mean 'naltrexone'"):
         ks.analyse(study, frames, analyses=["primary"])
 

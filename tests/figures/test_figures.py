@@ -17,6 +17,7 @@ from ketastats.figures.forest import ForestRow, forest
 from ketastats.figures.influence import left_out
 from ketastats.figures.svg import PALETTE
 from ketastats.figures.trajectories import panels_of, trajectories
+from ketastats.reporting.questions import main_factor
 
 NAN = float("nan")
 NOTHING = (NAN, NAN, NAN)
@@ -59,7 +60,7 @@ def test_trajectories_show_the_means_of_those_observed(name):
     study = ks.load_study(name)
     outcome = study.outcome()
     data = study.simulate(1, outcome=outcome.name)
-    factor = "treatment" if study.design.kind == "crossover" else "drug"
+    factor = main_factor(study)
     panels = panels_of(study.design, outcome, data, factor, {})
     arms = len(study.design.sequences) + len(study.design.groups)
     assert len(panels) == arms
@@ -70,11 +71,12 @@ def test_trajectories_show_the_means_of_those_observed(name):
     else:
         for factor_name, level in study.design.groups[0].levels:
             rows = rows[rows[factor_name] == level]
-        rows = rows[rows["test"] == "before"]
+        for outer in outcome.occasions[:-1]:
+            rows = rows[rows[outer.name] == outer.levels[0]]
     inner = outcome.occasions[-1].name
     expected = rows.groupby(inner, observed=False)[outcome.name].mean().to_numpy(dtype=float)
     np.testing.assert_allclose(np.nanmean(run.values, axis=0), expected, atol=1e-12)
-    svg = trajectories(panels, levels=study.design.treatments or ("saline", "R", "S"), names={},
+    svg = trajectories(panels, levels=tuple(str(v) for v in data[factor].cat.categories), names={},
                        y_label=outcome.label, x_label=inner, ident="t")  # fmt: skip
     assert f"{expected[0]:.3g}" in description(svg)
     lines = sum(len(r.values) for p in panels for r in p.runs)

@@ -50,8 +50,8 @@ variances <- function(m) {
   setNames(as.list(v$vcov), ifelse(v$grp == "Residual", "residual", v$grp))
 }
 
-coefficient_list <- function(m) {
-  raw <- vcov(m); adjusted <- pbkrtest::vcovAdj(m); b <- fixef(m); names <- names(b)
+coefficient_list <- function(m, adjusted = pbkrtest::vcovAdj(m)) {
+  raw <- vcov(m); b <- fixef(m); names <- names(b)
   lapply(seq_along(b), function(i) {
     l <- as.numeric(seq_along(b) == i)
     s <- contest1D(m, l, ddf = "Satterthwaite")
@@ -64,17 +64,22 @@ coefficient_list <- function(m) {
 
 # lmerTest keeps 7 decimals of the weights of a type 3 hypothesis (1/6 becomes 0.1666666), which moves
 # F by up to 1e-5: the weights are put back to the fractions they stand for.
-type3 <- function(m) {
+type3 <- function(m, adjusted = pbkrtest::vcovAdj(m)) {
   hypotheses <- lapply(lmerTest:::get_contrasts_type3(m), function(L) {
-    exact <- round(L * 360) / 360
+    exact <- round(L * 5040) / 5040
     stopifnot(max(abs(exact - L)) < 1e-6)
     exact
   })
-  lapply(c(satterthwaite = "Satterthwaite", kenward_roger = "Kenward-Roger"), function(method)
-    lapply(hypotheses, function(L) {
-      a <- contestMD(m, L, ddf = method)
-      list(num_df = a$NumDF, den_df = a$DenDF, F = a[["F value"]], p = a[["Pr(>F)"]])
-    }))
+  satterthwaite <- lapply(hypotheses, function(L) {
+    a <- contestMD(m, L, ddf = "Satterthwaite")
+    list(num_df = a$NumDF, den_df = a$DenDF, F = a[["F value"]], p = a[["Pr(>F)"]])
+  })
+  # what contestMD(ddf = "Kenward-Roger") asks pbkrtest for, with one adjusted covariance for all terms
+  kenward_roger <- lapply(hypotheses, function(L) {
+    a <- pbkrtest:::.KR_adjust(adjusted, vcov(m), matrix(L, ncol = length(fixef(m))), fixef(m), 0)
+    list(num_df = a$ndf, den_df = a$ddf, F = a$Fstat, p = a$p.value)
+  })
+  list(satterthwaite = satterthwaite, kenward_roger = kenward_roger)
 }
 
 # Weight of every cell of the reference grid: the contrast's coefficients, the fixed level, and equal
@@ -106,24 +111,33 @@ estimand_list <- function(m, d, asked) {
   })
 }
 
-answer <- function(model, folder, levels) {
-  cat(model$name, "\n")
+# Rows with an outcome; a share or a rate where the model says of what, logs where it says so.
+rows_of <- function(model, folder, levels) {
   d <- read_table(file.path(folder, model$data), levels[[model$data]])
-  ready <- with_partial_nesting(d, model$formula)
-  d <- droplevels(ready$data[!is.na(ready$data[[model$outcome]]), ])
-  m <- eval(bquote(lmerTest::lmer(.(as.formula(paste(model$outcome, "~", ready$formula))), d,
-                                  control = control)))
-  list(name = model$name, r_formula = paste(model$outcome, "~", ready$formula), n_obs = nobs(m),
-       minus2_reml_loglik = as.numeric(-2 * logLik(m)), singular = isSingular(m, tol = 1e-6),
-       variance = variances(m), coefficients = coefficient_list(m), type3 = type3(m),
-       estimands = estimand_list(m, d, model$estimands))
+  y <- model$outcome
+  if (!is.null(model$per)) d[[y]] <- d[[y]] / d[[model$per]]
+  if (identical(model$response, "log")) d[[y]] <- log(d[[y]])
+  d[!is.na(d[[y]]), ]
 }
 
-write_answers <- function(folder) {
+answer <- function(model, folder, levels) {
+  cat(model$name, "\n")
+  ready <- with_partial_nesting(rows_of(model, folder, levels), model$formula)
+  d <- droplevels(ready$data)
+  m <- eval(bquote(lmerTest::lmer(.(as.formula(paste(model$outcome, "~", ready$formula))), d,
+                                  control = control)))
+  adjusted <- pbkrtest::vcovAdj(m)
+  list(name = model$name, r_formula = paste(model$outcome, "~", ready$formula), n_obs = nobs(m),
+       minus2_reml_loglik = as.numeric(-2 * logLik(m)), singular = isSingular(m, tol = 1e-6),
+       variance = variances(m), coefficients = coefficient_list(m, adjusted),
+       type3 = type3(m, adjusted), estimands = estimand_list(m, d, model$estimands))
+}
+
+write_answers <- function(folder, how = answer, used = c("lme4", "lmerTest", "pbkrtest", "emmeans",
+                                                          "numDeriv", "jsonlite")) {
   spec <- fromJSON(file.path(folder, "models.json"), simplifyVector = FALSE)
-  used <- c("lme4", "lmerTest", "pbkrtest", "emmeans", "numDeriv", "jsonlite")
   versions <- c(list(R = as.character(getRversion())),
                 lapply(setNames(used, used), function(p) as.character(packageVersion(p))))
-  out <- list(schema = 1, software = versions, models = lapply(spec$models, answer, folder, spec$levels))
+  out <- list(schema = 1, software = versions, models = lapply(spec$models, how, folder, spec$levels))
   write(toJSON(out, auto_unbox = TRUE, digits = I(15), pretty = TRUE), file.path(folder, "answers.json"))
 }

@@ -1,6 +1,6 @@
-"""Write the synthetic tables that golden.R and studies.R are run on, and what is asked of them.
+"""Write the synthetic tables that the R scripts are run on, and what is asked of them.
 
-Run ``python tests/reference/make_inputs.py`` and then both R scripts. What it writes is stored: the
+Run ``python tests/reference/make_inputs.py`` and then the R scripts. What it writes is stored: the
 R answers stay valid when a study file changes, because they belong to the stored table and the
 stored formula.
 """
@@ -12,21 +12,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from study_inputs import family_models, model, study_models
 
-from ketastats.analysis.run import completers
 from ketastats.core.files import canonical_json, write_text
-from ketastats.study.load import load_study
-from ketastats.study.model import Estimand
 
 HERE = Path(__file__).parent
-DRAWS = [  # study, outcome, seed, analyses (None: all by REML); the second seeds lie on a boundary
-    ("jelen2025", "madrs", 1, None),
-    ("jelen2025", "madrs", 3, ("primary",)),
-    ("jelen2025", "glx", 1, None),
-    ("jelen2025", "glx", 6, ("glx_primary",)),
-    ("yokoyama2024", "investigation", 1, None),
-    ("yokoyama2024", "investigation", 2, ("primary",)),
-]
 
 
 def golden_tables() -> dict[str, pd.DataFrame]:
@@ -138,57 +128,6 @@ def external_models() -> list[dict[str, Any]]:
     ]
 
 
-def model(
-    name: str,
-    data: str,
-    outcome: str,
-    formula: str,
-    estimands: list[dict[str, Any]] | None = None,
-    **more: str,
-) -> dict[str, Any]:
-    """Return one entry of models.json."""
-    asked = estimands or []
-    return {
-        "name": name,
-        "data": data,
-        "outcome": outcome,
-        "formula": formula,
-        "estimands": asked,
-        **more,
-    }
-
-
-def asked(e: Estimand) -> dict[str, Any]:
-    """Return an estimand as level coefficients per factor."""
-    contrast = {factor: dict(levels) for factor, levels in e.contrast}
-    return {"name": e.name, "contrast": contrast, "within": dict(e.within)}
-
-
-def study_models() -> tuple[dict[str, pd.DataFrame], list[dict[str, Any]]]:
-    tables: dict[str, pd.DataFrame] = {}
-    models: list[dict[str, Any]] = []
-    for name, outcome, seed, wanted in DRAWS:
-        study = load_study(name)
-        frame = study.simulate(seed=seed, outcome=outcome)
-        stem = f"{name}_{outcome}_{seed}"
-        tables[f"{stem}.csv"] = frame
-        some = completers(frame, outcome)
-        if wanted is None and len(some) < len(frame):
-            tables[f"{stem}_completers.csv"] = some
-        for a in study.analyses:
-            if a.engine != "reml" or a.outcome != outcome or a.name not in (wanted or (a.name,)):
-                continue
-            data = f"{stem}_completers.csv" if a.completers else f"{stem}.csv"
-            data = data if data in tables else f"{stem}.csv"  # nobody left: the same people
-            questions = [asked(e) for e in study.estimands_of(a)]
-            models.append(
-                model(
-                    f"{stem}_{a.name}", data, outcome, a.formula, questions, study=name, ddf=a.ddf
-                )
-            )
-    return tables, models
-
-
 def levels_of(tables: dict[str, pd.DataFrame]) -> dict[str, dict[str, list[str]]]:
     """Return the levels of every categorical column in their order."""
     return {
@@ -227,6 +166,8 @@ def main() -> None:
     random = "(1 | mouse) + (0 + grouped | cage)"
     models.append(model("nested", "nested.csv", "y", f"drug * trial + housing + {random}"))
     write(HERE / "studies", tables, models)
+    spec = {"schema": 1, "levels": levels_of(tables), "models": family_models()}
+    write_text(HERE / "families" / "models.json", canonical_json(spec))
 
 
 if __name__ == "__main__":

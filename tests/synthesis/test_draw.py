@@ -135,13 +135,24 @@ def test_cage_mates_are_alike_and_isolated_mice_are_not() -> None:
 
 def test_the_frame_of_all_outcomes(study: Study) -> None:
     frame = study.simulate(seed=1)
-    assert len(frame) == 104 + 312
-    assert list(frame.columns[-2:]) == ["madrs", "glx"]
+    assert len(frame) == 104 + 312 + 52
+    assert list(frame.columns[-3:]) == ["madrs", "glx", "response"]
     assert frame["madrs"].dtype == pd.Int64Dtype()
     assert frame.loc[frame["madrs"].notna(), "spectrum"].isna().all()
     assert frame.loc[frame["glx"].notna(), "time"].isna().all()
+    assert frame.loc[frame["response"].notna(), ["time", "spectrum"]].isna().all(axis=None)
 
 
 def test_a_negative_seed_is_refused(study: Study) -> None:
     with pytest.raises(StudyError, match="negative"):
         study.simulate(seed=-1)
+
+
+def test_outcomes_with_different_numbers_of_trials_keep_every_row():
+    study = ks.load_study("wu2021")
+    whole = study.simulate(1)
+    assert whole["trial"].cat.categories.tolist() == [str(k) for k in range(1, 12)]
+    alone = study.simulate(1, outcome="transient")
+    rows = whole[whole["transient"].notna()]
+    assert rows["trial"].notna().all()
+    assert len(rows) == alone["transient"].notna().sum()
