@@ -34,6 +34,7 @@ _HOME = {
     "analyse": "ketastats.analysis.run",
     "completers": "ketastats.analysis.run",
     "register_engine": "ketastats.analysis.engines",
+    "mcmc_linked": "ketastats.bayesian.linked",
     "shrink": "ketastats.diagnosis.shrinkage",
     "shrink_estimands": "ketastats.diagnosis.shrinkage",
     "gee_many": "ketastats.frequentist.gee",
@@ -53,6 +54,7 @@ _HOME = {
 if TYPE_CHECKING:
     from ketastats.analysis.engines import register_engine
     from ketastats.analysis.run import analyse, completers
+    from ketastats.bayesian.linked import mcmc_linked
     from ketastats.bayesian.mcmc import mcmc
     from ketastats.core.errors import (
         DataError,
@@ -108,6 +110,7 @@ __all__ = [
     "lmm_many",
     "load_study",
     "mcmc",
+    "mcmc_linked",
     "packaged_studies",
     "paired_t",
     "parse_study",

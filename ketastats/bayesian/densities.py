@@ -144,3 +144,36 @@ def negative_binomial(mean: Any, own: Mapping[str, Any], y: np.ndarray, rows: Li
 
     mu = pt.exp(mean + rows.log_exposure)
     pm.NegativeBinomial("y", mu=mu, alpha=own["omega"] ** -2.0, observed=y.astype(np.int64))
+
+
+def ordered(mean: Any, own: Mapping[str, Any], y: np.ndarray, rows: Likelihood) -> None:
+    r"""Add ordered categories, cumulative logit (McCullagh 1980, J R Stat Soc B 42:109, eq. 2.4).
+
+    :math:`P(y \le k) = \sigma(c_k - \eta)`, and with :math:`\sigma(a) - \sigma(b) =
+    \sigma(a) \sigma(-b) (1 - e^{b - a})` no category's probability is a difference of two numbers.
+    """
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    cut, last = own["cutpoints"], len(rows.scores) - 1
+    k = pt.searchsorted(rows.scores, y)  # a constant, unless one compilation serves many outcomes
+    below, above = pt.flatnonzero(k < last), pt.flatnonzero(k > 0)
+    inner = pt.eq(k[:, None], np.arange(1, last)).sum(axis=0)
+    pm.Potential("at_most", -pt.softplus(mean[below] - cut[k[below]]).sum())
+    pm.Potential("at_least", -pt.softplus(cut[k[above] - 1] - mean[above]).sum())
+    pm.Potential("between", (inner * pt.log1mexp(cut[:-1] - cut[1:])).sum())
+
+
+def add_cut_points(name: str, weight: float, y: np.ndarray, rows: Likelihood) -> Any:
+    """Give the probabilities of the categories at 0 a Dirichlet prior; return the cut points.
+
+    They start as in the data, one row more in every category.
+    """
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    size = len(rows.scores)
+    count = np.bincount(np.searchsorted(rows.scores, y), minlength=size) + 1.0
+    shares = pm.Dirichlet(f"{name}_shares", np.full(size, weight), initval=count / count.sum())
+    below, above = pt.cumsum(shares)[:-1], pt.cumsum(shares[::-1])[::-1][1:]
+    return pm.Deterministic(name, pt.log(below) - pt.log(above))

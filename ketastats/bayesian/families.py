@@ -45,7 +45,8 @@ class Own:
     variable : str
         The variable that is sampled and has the prior.
     role : str
-        Priors it takes: those of an ``sd`` (above 0) or of an ``intercept`` (any number).
+        Priors it takes: those of an ``sd`` (above 0), of an ``intercept`` (any number), or of
+        ``shares`` (numbers that add up to 1).
     prior : Prior
         When none is given.
     of : str
@@ -83,7 +84,7 @@ class Family:
     mean : callable or None
         See :data:`Mean`; None where the natural scale is that of the linear predictor.
     needs : str
-        ``trials``, ``bounds``, ``counts``, ``shares`` or nothing.
+        ``trials``, ``bounds``, ``counts``, ``shares``, ``categories`` or nothing.
     """
 
     name: str
@@ -152,6 +153,22 @@ RHO = Own(
 """Correlation of neighbouring residuals. z is logistic with SD 0.907 when rho is uniform between -1
 and 1; the normal keeps off the ends, where rho cannot be told from a deviation per subject."""
 
+
+def cut_points(size: int) -> Own:
+    """Return the cut points between so many categories, with their prior.
+
+    The probabilities of the K categories where the linear predictor is 0 have a symmetric
+    Dirichlet prior, which treats all categories alike; without a category that never occurs it is
+    again one of the same kind (Betancourt 2019, *Ordinal Regression*, on induced Dirichlet priors).
+    The default weight of a category, 1 / (0.8 + 0.35 K), is that of ``blrm`` in R's rmsb: together
+    they count as no more than three rows, however many there are. A weight of 1 each would flatten
+    long scales: with 38 values in 120 synthetic rows it took a quarter off an effect.
+    """
+    weight = float(f"{1 / (0.8 + 0.35 * max(size, 3)):.2g}")
+    of = "the probabilities of the categories at the average of the grid, covariates at their means"
+    return Own("cutpoints", "cutpoints", "shares", Prior("dirichlet", (weight,)), of, np.asarray)
+
+
 _LINKED = natural.linked
 FAMILIES = {
     f.name: f
@@ -175,6 +192,8 @@ FAMILIES = {
                densities.poisson, None, predictive.poisson, _LINKED, "counts"),
         Family("negative-binomial", "log", "", (ALPHA,),
                densities.negative_binomial, None, predictive.negative_binomial, _LINKED, "counts"),
+        Family("ordered", "logit", "", (),
+               densities.ordered, None, predictive.ordered, natural.scored, "categories"),
     )
 }  # fmt: skip
 

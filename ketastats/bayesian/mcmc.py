@@ -11,8 +11,14 @@ import numpy as np
 
 from ketastats.bayesian.answers import stacked
 from ketastats.bayesian.cache import cached_sample
+from ketastats.bayesian.categories import (
+    check_intercept,
+    to_data_units,
+    with_scores,
+    without_intercept,
+)
 from ketastats.bayesian.design import StandardDesign, prior_lines, standard_design
-from ketastats.bayesian.families import family_named
+from ketastats.bayesian.families import Family, family_named
 from ketastats.bayesian.likelihood import GAUSSIAN, Likelihood
 from ketastats.bayesian.outcomes import check_options, complete_rows, likelihood_of
 from ketastats.bayesian.posterior import Posterior
@@ -22,6 +28,7 @@ from ketastats.bayesian.summaries import convergence
 from ketastats.core.errors import DataError
 from ketastats.core.random import Purpose, integer_seed
 from ketastats.problem.build import Problem, build_problem
+from ketastats.study.formula import split_formula
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,8 +73,9 @@ def mcmc(
     family : str
         Identity link: ``gaussian``, ``student-t``, ``censored`` (normal, recorded at the bounds of
         ``scale`` beyond them), ``truncated`` (normal, never seen beyond them). Logit link:
-        ``beta`` (shares), ``binomial``, ``beta-binomial``. Log link: ``poisson``,
-        ``negative-binomial``.
+        ``beta`` (shares), ``binomial``, ``beta-binomial``, ``ordered`` (three or more ordered
+        categories, a pandas Categorical or whole numbers; proportional odds). Log link:
+        ``poisson``, ``negative-binomial``.
     size : str, optional
         Column of trials, for the binomial families; binomial rows of 0 and 1 need none.
     exposure : str, optional
@@ -143,14 +151,15 @@ def mcmc(
     True
     """
     numbers = {"draws": draws, "tune": tune, "chains": chains, "thin": thin, "seed": seed}
-    _check(numbers, {"level": level, "target_accept": target_accept})
+    check_numbers(numbers, {"level": level, "target_accept": target_accept})
     kind = family_named(family)
     check_options(kind, size, exposure, residual, scale)
-    problem, used = _problem(formula, data, outcome, residual, (size, exposure))
+    problem, used = _problem(formula, data, outcome, residual, (size, exposure), kind)
     rows, said = likelihood_of(
         kind, problem, used.iloc[problem.rows], size=size, exposure=exposure, scale=scale
     )
     design = standard_design(problem, used)
+    problem = without_intercept(problem) if rows.cuts else problem
     chosen = choose_priors(priors, problem.y, problem.outcome, scale, typical_sd, rows)
     address = integer_seed(seed, Purpose.SAMPLER, problem.outcome, 0)
     settings = Settings(draws, tune, chains, thin, address, target_accept)
@@ -160,7 +169,7 @@ def mcmc(
     )
     return Posterior(
         problem=_in_table(problem, data, (size, exposure)),
-        prior_text=_prior_text(problem, design, chosen),
+        prior_text=prior_text(problem, design, chosen),
         level=level,
         seed=seed,
         settings=settings,
@@ -177,13 +186,19 @@ def _problem(
     outcome: str | None,
     residual: str | None,
     names: tuple[str | None, ...],
+    family: Family,
 ) -> tuple[Problem, pd.DataFrame]:
     """Return the problem on the rows that have trials and exposure, and these rows."""
-    table = any(names) and hasattr(data, "iloc")  # what is no table is refused below
-    used = data.iloc[complete_rows(data, names)[0]] if table else data
-    problem = build_problem(formula, used, outcome=outcome, coding="difference", residual=residual)
+    table = hasattr(data, "iloc")  # what is no table is refused below
+    used = data.iloc[complete_rows(data, names)[0]] if any(names) and table else data
+    ready, name = used, split_formula(formula).outcome or outcome
+    if family.needs == "categories" and table and name:
+        ready = with_scores(used, name)
+    problem = build_problem(formula, ready, outcome=outcome, coding="difference", residual=residual)
     if not problem.outcome:
         raise DataError("the formula names no outcome", mend='write "y ~ ..." or pass outcome=')
+    if family.needs == "categories":
+        check_intercept(problem)
     return problem, used
 
 
@@ -199,13 +214,14 @@ def model_inputs(
     problem: Problem, design: StandardDesign, priors: PriorSet, rows: Likelihood = GAUSSIAN
 ) -> Inputs:
     """Return what the sampler needs, in standard units."""
-    q = design.x.shape[1]
+    x = np.delete(design.x, design.intercept, axis=1) if rows.cuts else design.x
+    q = x.shape[1]
     location, scale = np.zeros(q), np.full(q, priors.effects.parameters[1])
-    if design.intercept >= 0:
+    if design.intercept >= 0 and not rows.cuts:
         location[design.intercept], scale[design.intercept] = priors.intercept.parameters
     return Inputs(
         y=problem.y,
-        x=design.x,
+        x=x,
         z=design.z,
         group=tuple(r.group for r in problem.random),
         levels=tuple(len(r.levels) for r in problem.random),
@@ -219,23 +235,31 @@ def model_inputs(
 
 def in_data_units(draws: Draws, design: StandardDesign, rows: Likelihood = GAUSSIAN) -> Draws:
     """Return draws of the problem's own coefficients and SDs, and parameters as reported."""
+    own = rows.reported(draws.own)
+    if rows.cuts:
+        gamma, own = to_data_units(draws.gamma, own, design.back, design.intercept)
+    else:
+        gamma = draws.gamma @ design.back.T
     return Draws(
-        gamma=draws.gamma @ design.back.T,
+        gamma=gamma,
         sd=draws.sd / design.z_scale,
-        own=rows.reported(draws.own),
+        own=own,
         diverging=draws.diverging,
         energy=draws.energy,
     )
 
 
-def _prior_text(
+def prior_text(
     problem: Problem, design: StandardDesign, priors: PriorSet
 ) -> tuple[tuple[str, str], ...]:
-    lines = [(k, v) for k, v in priors.text if k != "intercept" or design.intercept >= 0]
+    """Return the priors used, as text, those of covariates in their own units too."""
+    some = "Intercept" in problem.names
+    lines = [(k, v) for k, v in priors.text if k != "intercept" or some]
     return (*lines, *prior_lines(design, problem, priors.effects, priors.sd))
 
 
-def _check(numbers: Mapping[str, int], shares: Mapping[str, float]) -> None:
+def check_numbers(numbers: Mapping[str, int], shares: Mapping[str, float]) -> None:
+    """Raise DataError for a share or a whole number out of its range."""
     for name, share in shares.items():
         if not 0 < share < 1:
             raise DataError(f"{name} = {share} is not between 0 and 1", mend="use 0.95")

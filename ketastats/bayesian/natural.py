@@ -55,6 +55,25 @@ def recorded(eta: np.ndarray, sd: np.ndarray, own: Own, rows: Likelihood) -> np.
     return recorded_mean(eta, np.hypot(sd, own["sigma"]), rows.scale)
 
 
+LARGEST = 300.0
+"""What is further away counts as this far: e^300 times e^-300 is still a number."""
+
+
+def scored(eta: np.ndarray, sd: np.ndarray, own: Own, rows: Likelihood) -> np.ndarray:
+    r"""Mean score of ordered categories, averaged over the deviations.
+
+    :math:`s_0 + \sum_k (s_k - s_{k-1}) \int \sigma(\eta + s u - c_k) \phi(u)\, du`. Parameters and
+    result as for :func:`linked`.
+    """
+    odds = np.exp(-np.clip(sd[:, None] * _NODES, -LARGEST, LARGEST))
+    cuts = np.exp(np.clip(own["cutpoints"] - eta[:, None], -LARGEST, LARGEST))
+    mean = np.full(len(eta), rows.scores[0])
+    for step, cut in zip(np.diff(rows.scores), cuts.T, strict=True):
+        if step:
+            mean += step * ((1 / (1 + cut[:, None] * odds)) @ _WEIGHTS)
+    return mean
+
+
 def truncated(eta: np.ndarray, sd: np.ndarray, own: Own, rows: Likelihood) -> np.ndarray:
     """Mean of a normal value inside the bounds, averaged over the deviations.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ketastats.bayesian.categories import ordered_rows
 from ketastats.bayesian.families import Family
 from ketastats.bayesian.likelihood import Likelihood
 from ketastats.core.errors import DataError, FormulaError
@@ -115,6 +116,8 @@ def likelihood_of(
     if family.needs == "shares":
         _check_shares(y, name)
         return Likelihood(family, groups=()), ()
+    if family.needs == "categories":
+        return ordered_rows(y, used[name], name)
     if family.needs == "bounds":
         return _bounded(Likelihood(family, scale=scale), y, name)
     return _residual(family, problem.residual), ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,12 @@ from ketastats.bayesian.answers import (
     no_expectation,
     stacked,
 )
+from ketastats.bayesian.categories import at_least
 from ketastats.bayesian.gates import Gate, diagnose_draws, gates_of
 from ketastats.bayesian.likelihood import GAUSSIAN, Likelihood
 from ketastats.bayesian.predictive import replicate
 from ketastats.bayesian.sampling import Draws, Settings
+from ketastats.bayesian.texts import as_html, as_text
 from ketastats.bayesian.tree import as_datatree, save_datatree
 from ketastats.core.errors import DataError, NotEstimable
 from ketastats.core.random import Purpose, generator
@@ -150,8 +152,9 @@ class Posterior:
             Declared estimands instead of the above.
         scale : str
             ``link`` (log odds, log rates; the latent value of a censored outcome) or ``natural``
-            (shares, counts per unit of exposure, values as recorded): the weights over the cells of
-            the reference grid are then applied to their population means, new people drawn.
+            (shares, counts per unit of exposure, values as recorded, mean scores of categories):
+            the weights over the cells of the reference grid are then applied to their population
+            means, new people drawn.
 
         Returns
         -------
@@ -183,10 +186,7 @@ class Posterior:
     def estimand_draws(self, estimands: Sequence[Estimand], scale: str = "link") -> np.ndarray:
         """Return the draws of estimands on a scale, shape (chains, draws, K).
 
-        Raises
-        ------
-        NotEstimable
-            When the data cannot answer one of them.
+        Raises NotEstimable when the data cannot answer one of them.
         """
         answers = self._answer(estimands, scale)
         for e, reason in zip(estimands, answers.reasons, strict=True):
@@ -203,10 +203,7 @@ class Posterior:
     ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Return the posterior density of every estimand that can be answered, for plotting.
 
-        Returns
-        -------
-        dict of str to (numpy.ndarray, numpy.ndarray)
-            By name of the estimand: where, and the density there; each of shape (points,).
+        By name of the estimand: where, and the density there; each of shape (points,).
         """
         answers = self._answer(estimands, scale)
         return {
@@ -244,6 +241,27 @@ class Posterior:
             self.rows,
         )
 
+    def at_least(self, category: object) -> Posterior:
+        """Return the same draws with another outcome: whether a row is in a category or above it.
+
+        Of the ordered family; on the natural scale its answers are differences of probabilities.
+
+        Parameters
+        ----------
+        category : str or number
+            Above the lowest; of whole numbers also one without rows.
+
+        Examples
+        --------
+        >>> import ketastats as ks, pandas as pd
+        >>> data = pd.DataFrame({"drug": list("AAAABBBB"), "items": [3, 2, 3, 1, 0, 1, 0, 2]})
+        >>> post = ks.mcmc("items ~ drug", data, family="ordered")
+        >>> post.at_least(2).contrast({"drug": "B - A"}, scale="natural")["outcome"].item()
+        'items >= 2'
+        """
+        problem, rows = at_least(self.problem, self.rows, category)
+        return replace(self, problem=problem, rows=rows)
+
     def summary(self) -> pd.DataFrame:
         """Return mean, sd, interval, MCSE, ESS and R-hat of every parameter."""
         import pandas as pd
@@ -262,32 +280,12 @@ class Posterior:
         save_datatree(self.datatree, path)
 
     def __str__(self) -> str:
-        p = self.problem
-        lines = [
-            f"Bayesian {self.rows.title}: {p.outcome} ~ {p.formula}",
-            f"{len(p.y)} rows in {len(np.unique(p.block))} independent blocks; "
-            f"{self.settings.method}; seed {self.seed}",
-            *(f"{'' if k == 'link' else 'prior of '}{k}: {v}" for k, v in self.prior_text),
-            "",
-            self.summary().to_string(float_format=lambda v: f"{v:.4g}"),
-            "",
-            "; ".join(str(g) for g in self.gates),
-        ]
-        lines += [f"warning: {w}" for w in self.warnings]
-        return "\n".join(lines)
+        return as_text(self)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        p = self.problem
-        head = f"<p>{escape(p.outcome)} ~ {escape(p.formula)}; {escape(self.settings.method)}</p>"
-        priors = "".join(f"<li>{escape(k)}: {escape(v)}</li>" for k, v in self.prior_text)
-        gates = "; ".join(escape(str(g)) for g in self.gates)
-        notes = "".join(f"<p>warning: {escape(w)}</p>" for w in self.warnings)
-        table = self.summary().to_html(float_format=lambda v: f"{v:.4g}")
-        return f"{head}<p>Priors</p><ul>{priors}</ul>{table}<p>{gates}</p>{notes}"
+        return as_html(self)
 
     def _answer(self, estimands: Sequence[Estimand], scale: str) -> Answers:
         return answer(self.problem, self.draws, self.rows, estimands, scale)

@@ -1,8 +1,9 @@
 """New outcomes from posterior draws: functions on arrays.
 
-A family's ``noise`` takes a generator, the shape (n, rows), its parameters by name, of shape (n,)
-or (n, groups), and the rows, and returns residuals. Its ``record`` takes the linear predictor with
-deviations and residuals instead of the shape, and returns outcomes. Both are (n, rows).
+A family's ``noise`` takes a generator, the shape (n, rows), its parameters by name, of shape (n,),
+(n, groups) or (n, cut points), and the rows, and returns residuals. Its ``record`` takes the linear
+predictor with deviations and residuals instead of the shape, and returns outcomes. Both are (n,
+rows).
 """
 
 from __future__ import annotations
@@ -161,3 +162,11 @@ def _counts(
     with np.errstate(over="ignore"):
         mu = np.exp(eta + rows.log_exposure) * factor
     return rng.poisson(np.minimum(mu, LARGEST_RATE)).astype(np.float64)
+
+
+def ordered(rng: np.random.Generator, eta: np.ndarray, own: Own, rows: Likelihood) -> np.ndarray:
+    """Draw the score of the category in which a logistic variable around eta falls."""
+    latent, category = rng.logistic(eta), np.zeros(eta.shape, dtype=np.int64)
+    for cut in own["cutpoints"].T:
+        category += latent > cut[:, None]
+    return np.asarray(rows.scores[category])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -107,6 +108,12 @@ def choose_priors(
     """
     given = dict(given or {})
     own = {p.name: p for p in rows.own}
+    if "intercept" in given and rows.cuts:
+        raise StudyError(
+            "the ordered family has cut points instead of an intercept",
+            where="priors.intercept",
+            mend='give "cutpoints" a prior such as dirichlet(1), or leave it out',
+        )
     for role in given:
         if role not in ROLES and role not in own:
             raise StudyError(
@@ -134,7 +141,8 @@ def choose_priors(
     of_own = {n: _parse_own(text[n], p) if n in text else p.prior for n, p in own.items()}
     lines = [(n, f"{text.get(n, of_own[n])} on {p.of}") for n, p in own.items()]
     if rows.family.link != "identity":
-        units = f"intercept, effects and SDs are in {LINKS[rows.family.link]}"
+        first = "cut points" if rows.cuts else "intercept"
+        units = f"{first}, effects and SDs are in {LINKS[rows.family.link]}"
         lines.append(("link", f"{rows.family.link}: {units}"))
     order = ("intercept", "effects", "sd")
     return PriorSet(
@@ -149,10 +157,28 @@ def choose_priors(
 
 def _parse_own(text: str, parameter: Own) -> Prior:
     """Parse the prior of a family's own parameter; an error names the parameter."""
+    if parameter.role == "shares":
+        return _parse_shares(text, parameter.name)
     try:
         return parse_prior(text, parameter.role)
     except StudyError as error:
         raise StudyError(error.message, where=f"priors.{parameter.name}", mend=error.mend) from None
+
+
+def _parse_shares(text: str, name: str) -> Prior:
+    """Parse ``dirichlet(1)``, the weight of every share."""
+    match = re.fullmatch(r"\s*dirichlet\(\s*([\d.eE+-]+)\s*\)\s*", text)
+    try:
+        weight = float(match.group(1)) if match else 0.0
+    except ValueError:
+        weight = 0.0
+    if not (np.isfinite(weight) and weight > 0):
+        raise StudyError(
+            f"cannot read the prior {text!r}",
+            where=f"priors.{name}",
+            mend="write dirichlet(weight), the weight above 0",
+        )
+    return Prior("dirichlet", (weight,))
 
 
 def _link_defaults(

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ketastats.bayesian.densities import add_cut_points
 from ketastats.bayesian.likelihood import GAUSSIAN, Likelihood
 from ketastats.study.priors import Prior
 
@@ -47,6 +48,8 @@ class Settings:
     seed : int
         Of the sampler, after addressing.
     target_accept : float
+    linked : str
+        Outcome sampled together with this one; empty for none.
     """
 
     draws: int
@@ -55,12 +58,14 @@ class Settings:
     thin: int
     seed: int
     target_accept: float = TARGET_ACCEPT
+    linked: str = ""
 
     @property
     def method(self) -> str:
         """What stands in the tables."""
         kept = f", 1 in {self.thin} kept" if self.thin > 1 else ""
-        return f"nutpie, {self.chains} x {self.draws} draws{kept}"
+        linked = f", linked with {self.linked}" if self.linked else ""
+        return f"nutpie, {self.chains} x {self.draws} draws{kept}{linked}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,31 +159,38 @@ def build_model(inputs: Inputs) -> Any:
     """
     import pymc as pm
 
-    centre, step, start = unit_of(inputs)
-    cells, cell = np.unique(inputs.x, axis=0, return_inverse=True)
     with pm.Model() as model:
-        unit = pm.Normal(
-            "unit",
-            (inputs.location - centre) / step,
-            inputs.scale / step,
-            initval=np.zeros(len(centre)),
-        )
-        gamma = pm.Deterministic("gamma", centre + step * unit)
-        # rows of one cell share a product; no BLAS, so that sums have the same order everywhere
-        mean = (cells * gamma).sum(axis=-1)[cell]
+        mean, start = fixed_part(inputs)
         if inputs.z:
-            sd = _sd_prior("sd", inputs.sd, initval=np.full(len(inputs.z), start))
+            sd = sd_prior("sd", inputs.sd, initval=np.full(len(inputs.z), start))
         for k, (z, group) in enumerate(zip(inputs.z, inputs.group, strict=True)):
             deviation = pm.Normal(f"deviation_{k}", 0.0, 1.0, shape=inputs.levels[k])
             mean = mean + sd[k] * deviation[np.maximum(group, 0)] * z
         rows, own = inputs.rows, {}
         if rows.groups:
             first = np.full(len(rows.groups), start) if rows.residual == "by" else start
-            own["sigma"] = _sd_prior("sigma", inputs.sd, initval=first)
+            own["sigma"] = sd_prior("sigma", inputs.sd, initval=first)
         for parameter, prior in zip(rows.own, inputs.own, strict=True):
-            own[parameter.variable] = _own_prior(parameter.variable, prior)
+            own[parameter.variable] = _own_prior(parameter.variable, prior, inputs)
         rows.family.density(mean, own, inputs.y, rows)
     return model
+
+
+def fixed_part(inputs: Inputs, suffix: str = "") -> tuple[Any, float]:
+    """Add the coefficients to the open model; return the mean of the rows and a start for SDs."""
+    import pymc as pm
+
+    centre, step, start = unit_of(inputs)
+    cells, cell = np.unique(inputs.x, axis=0, return_inverse=True)
+    unit = pm.Normal(
+        f"unit{suffix}",
+        (inputs.location - centre) / step,
+        inputs.scale / step,
+        initval=np.zeros(len(centre)),
+    )
+    gamma = pm.Deterministic(f"gamma{suffix}", centre + step * unit)
+    # rows of one cell share a product; no BLAS, so that sums have the same order everywhere
+    return (cells * gamma).sum(axis=-1)[cell], start
 
 
 def unit_of(inputs: Inputs) -> tuple[np.ndarray, np.ndarray, float]:
@@ -213,7 +225,8 @@ def _rounded(value: float) -> float:
     return float(f"{value:.3g}")
 
 
-def _sd_prior(name: str, prior: Prior, **kwargs: Any) -> Any:
+def sd_prior(name: str, prior: Prior, **kwargs: Any) -> Any:
+    """Add standard deviations to the open model, of the shape of their first values."""
     import pymc as pm
 
     kwargs["shape"] = np.shape(kwargs["initval"])
@@ -225,53 +238,59 @@ def _sd_prior(name: str, prior: Prior, **kwargs: Any) -> Any:
     return pm.HalfStudentT(name, nu=df, sigma=scale, **kwargs)
 
 
-def _own_prior(name: str, prior: Prior) -> Any:
+def _own_prior(name: str, prior: Prior, inputs: Inputs) -> Any:
     """Give a family's own parameter its prior; it starts at half the prior's scale, or at 0."""
     import pymc as pm
 
+    if prior.family == "dirichlet":
+        return add_cut_points(name, prior.parameters[0], inputs.y, inputs.rows)
     if prior.family == "normal":
         return pm.Normal(name, *prior.parameters, initval=0.0)
-    return _sd_prior(name, prior, initval=prior.parameters[-1] / 2)
+    return sd_prior(name, prior, initval=prior.parameters[-1] / 2)
 
 
 def sample(inputs: Inputs, settings: Settings, *, progress: bool = False) -> Draws:
     """Compile the model and sample it; the number of cores does not change the draws."""
-    import nutpie
-
     own = [*(["sigma"] if inputs.rows.groups else []), *(p.variable for p in inputs.rows.own)]
     names = ["gamma", *own] + (["sd"] if inputs.z else [])
     with ensure_reproducible():
-        compiled = nutpie.compile_pymc_model(build_model(inputs), var_names=names)
-        tree = nutpie.sample(
-            compiled,
-            draws=settings.draws * settings.thin,
-            tune=settings.tune,
-            chains=settings.chains,
-            cores=min(2, os.cpu_count() or 1, settings.chains),
-            seed=settings.seed,
-            **ADAPTATION,
-            target_accept=settings.target_accept,
-            save_warmup=False,
-            progress_bar=progress,
-        )
-    posterior, stats = tree["posterior"], tree["sample_stats"]
-    keep = slice(settings.thin - 1, None, settings.thin)
-    gamma = _array(posterior["gamma"].values, keep)
-    empty = np.empty((*gamma.shape[:2], 0))
+        kept, stats = run(build_model(inputs), names, settings, progress)
+    empty = np.empty((*kept["gamma"].shape[:2], 0))
     return Draws(
-        gamma=gamma,
-        sd=_array(posterior["sd"].values, keep) if inputs.z else empty,
-        own=np.concatenate([empty, *(_columns(posterior[n].values, keep) for n in own)], axis=2),
-        diverging=np.ascontiguousarray(stats["diverging"].values, dtype=bool),
-        energy=np.ascontiguousarray(stats["energy"].values, dtype=np.float64),
+        gamma=kept["gamma"],
+        sd=kept.get("sd", empty),
+        own=np.concatenate([empty, *(kept[n] for n in own)], axis=2),
+        **stats,
     )
 
 
+def run(
+    model: Any, names: list[str], settings: Settings, progress: bool
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Sample a PyMC model; return draws of shape (chains, draws, k) by name, and statistics."""
+    import nutpie
+
+    tree = nutpie.sample(
+        nutpie.compile_pymc_model(model, var_names=names),
+        draws=settings.draws * settings.thin,
+        tune=settings.tune,
+        chains=settings.chains,
+        cores=min(2, os.cpu_count() or 1, settings.chains),
+        seed=settings.seed,
+        **ADAPTATION,
+        target_accept=settings.target_accept,
+        save_warmup=False,
+        progress_bar=progress,
+    )
+    posterior, stats = tree["posterior"], tree["sample_stats"]
+    keep = slice(settings.thin - 1, None, settings.thin)
+    return {n: _columns(posterior[n].values, keep) for n in names}, {
+        "diverging": np.ascontiguousarray(stats["diverging"].values, dtype=bool),
+        "energy": np.ascontiguousarray(stats["energy"].values, dtype=np.float64),
+    }
+
+
 def _columns(values: np.ndarray, keep: slice) -> np.ndarray:
-    """Return draws with an axis of parameters, which a single one lacks."""
-    kept = _array(values, keep)
+    """Return the draws kept, with an axis of parameters, which a single one lacks."""
+    kept = np.ascontiguousarray(values[:, keep], dtype=np.float64)
     return kept[:, :, None] if kept.ndim == 2 else kept
-
-
-def _array(values: np.ndarray, keep: slice) -> np.ndarray:
-    return np.ascontiguousarray(values[:, keep], dtype=np.float64)

@@ -53,6 +53,8 @@ def as_datatree(
     dims = {"gamma": ["coefficient"], "sd": ["term"]}
     if rows.residual == "by":
         coords["residual"], dims["sigma"] = list(rows.groups), ["residual"]
+    if rows.cuts:
+        coords["cut"], dims["cutpoints"] = list(rows.cuts), ["cut"]
     tree = az.from_dict({"posterior": posterior}, coords=coords | {"draw": kept}, dims=dims)
     stats = {"diverging": draws.diverging, "energy": draws.energy}
     tree.update(az.from_dict({"sample_stats": stats}, coords={"draw": every}))

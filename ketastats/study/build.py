@@ -214,6 +214,7 @@ FAMILIES = {
     "poisson": "count",
     "negative-binomial": "count",
     "beta": "proportion",
+    "ordered": "integer",
 }
 """Families of rows that belong to one kind of scale."""
 

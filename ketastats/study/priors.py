@@ -13,6 +13,14 @@ FAMILIES = {
     "effects": {"normal": 2},
     "intercept": {"normal": 2},
     "sd": {"half-normal": 1, "exponential": 1, "half-t": 2},
+    "cutpoints": {"dirichlet": 1},
+}
+_SLOTS = {
+    "normal": "mean, sd",
+    "half-normal": "scale",
+    "exponential": "scale",
+    "half-t": "df, scale",
+    "dirichlet": "weight",
 }
 
 
@@ -20,7 +28,7 @@ FAMILIES = {
 class Prior:
     """A distribution and its parameters.
 
-    normal(mean, sd), half-normal(scale), exponential(scale), half-t(df, scale).
+    normal(mean, sd), half-normal(scale), exponential(scale), half-t(df, scale), dirichlet(weight).
     """
 
     family: str
@@ -37,7 +45,7 @@ def parse_prior(text: str, role: str, *, where: str = "priors") -> Prior:
     ----------
     text : str
     role : str
-        ``effects``, ``intercept`` or ``sd``.
+        ``effects``, ``intercept``, ``sd`` or ``cutpoints``.
     where : str
         Named in errors.
 
@@ -49,10 +57,7 @@ def parse_prior(text: str, role: str, *, where: str = "priors") -> Prior:
     place = f"{where}.{role}"
     match = _PATTERN.match(text)
     allowed = FAMILIES[role]
-    mend = "use one of " + ", ".join(
-        f"{f}({', '.join(['scale', 'df, scale', 'mean, sd'][k - 1 + (f == 'normal')].split(', '))})"
-        for f, k in allowed.items()
-    )
+    mend = "use one of " + ", ".join(f"{f}({_SLOTS[f]})" for f in allowed)
     if match is None or match.group(1) not in allowed:
         raise StudyError(f"cannot read the prior {text!r}", where=place, mend=mend)
     try:

@@ -158,6 +158,7 @@ SECONDS = Scale("real", 0.0, 10.0, 1, "s")
         {"rows": replace(TRIALS.rows, level=np.array([0, 1, 0, 1]))},
         {"rows": replace(TRIALS.rows, previous=np.array([-1, 0, 1, 2]))},
         {"rows": replace(TRIALS.rows, gap=np.array([0, 1, 1, 2]))},
+        {"rows": replace(TRIALS.rows, scores=np.arange(3.0), categories=("a", "b", "c"))},
     ],
 )
 def test_the_family_and_all_its_options_are_in_the_key(change):

@@ -27,6 +27,9 @@ AT_BOUNDS = np.where(np.arange(N) % 4 == 0, 1.5, np.where(np.arange(N) % 5 == 0,
 COUNTS = RNG.poisson(np.exp(ETA) * SPENT)
 SUCCESSES = RNG.binomial(TRIALS, expit(ETA))
 FREE = ETA + RNG.normal(size=N)
+CUTS = np.array([-1.0, 0.2, 1.1])
+CATEGORY = np.arange(N) % 4
+SCORES = np.array([0.0, 1.0, 3.0, 4.0])
 
 
 def constant(value):
@@ -64,6 +67,11 @@ def censored_by_hand(sigma):
     inner[low] = stats.norm.logcdf(-1.0, ETA[low], sigma)
     inner[high] = stats.norm.logsf(1.5, ETA[high], sigma)
     return inner.sum()
+
+
+def categories_by_hand():
+    ends = np.array([-np.inf, *CUTS, np.inf])
+    return np.log(expit(ends[CATEGORY + 1] - ETA) - expit(ends[CATEGORY] - ETA))
 
 
 EXPOSED = np.log(SPENT)
@@ -116,6 +124,12 @@ CASES = {
         COUNTS,
         {"omega": 0.6},
         stats.nbinom.logpmf(COUNTS, 1 / 0.36, 1 / (1 + 0.36 * np.exp(ETA) * SPENT)),
+    ),
+    "ordered": (
+        rows_of("ordered", scores=SCORES, categories=("0", "1", "3", "4")),
+        SCORES[CATEGORY],
+        {"cutpoints": CUTS},
+        categories_by_hand(),
     ),
 }
 
@@ -212,7 +226,7 @@ PRIOR = {
 }
 
 
-@pytest.mark.parametrize("name", [*CASES, "ar1"])
+@pytest.mark.parametrize("name", [*sorted(set(CASES) - {"ordered"}), "ar1"])
 def test_the_whole_model_is_priors_times_density(name):
     """Up to a constant: two points, so that the units in which the sampler moves fall out."""
     rows, y, own, _ = CASES["gaussian"] if name == "ar1" else CASES[name]

@@ -70,8 +70,8 @@ def test_mean_and_variance_are_those_of_the_distribution(name):
     assert (np.abs(y.var(axis=0) - truth.var()) < 5 * error).all()
 
 
-def test_only_the_censored_family_is_left_and_it_is_the_gaussian_clipped():
-    assert set(FAMILIES) - set(TRUTH) == {"censored"}
+def test_the_censored_family_is_the_gaussian_clipped_and_ordered_has_a_test_of_its_own():
+    assert set(FAMILIES) - set(TRUTH) == {"censored", "ordered"}
     y = drawn(rows_of("censored", scale=BOUNDS), {"sigma": 0.7})
     assert (y == np.clip(drawn(GAUSSIAN, {"sigma": 0.7}), -1.0, 1.5)).all()
     assert ((y == 1.5).any(axis=0) & (y == -1.0).any(axis=0)).all()
