@@ -6,10 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from ketastats.core.errors import (
     EXIT_BAD_INPUT,
@@ -130,9 +131,7 @@ def all_reports(out: Path, cache: Path, say: Say) -> dict[str, list[str]]:
 
     scripts = sorted(p for p in Path("analyses").glob("*.py") if not p.name.startswith("_"))
     environment = os.environ | {"KETASTATS_REPORTS": str(out), "KETASTATS_CACHE": str(cache)}
-    for script in scripts:
-        say(f"running {script}")
-        run_script(script, environment)
+    run_scripts(scripts, environment, say)
     if not scripts:
         for name in packaged_studies():
             make_report(name, out / name, seed=1, draws=2000, cache=cache, say=say)
@@ -142,28 +141,59 @@ def all_reports(out: Path, cache: Path, say: Say) -> dict[str, list[str]]:
     return {f.name: read_json(f / FILE, SCHEMA_VERSION).get("findings", []) for f in folders}
 
 
-def run_script(script: Path, environment: Mapping[str, str]) -> None:
-    """Run a script with this Python; what it prints is shown when it fails.
+AT_ONCE: Final = 2
+"""Scripts that run beside each other where there are as many cores."""
+
+
+def run_scripts(scripts: Sequence[Path], environment: Mapping[str, str], say: Say) -> None:
+    """Run scripts with this Python, two beside each other; what one prints is shown if it fails.
 
     Raises
     ------
     ScriptError
-        When its exit code is not 0.
+        When an exit code is not 0; the other script is ended first.
     """
-    process = subprocess.Popen(  # noqa: S603  the user's own scripts, named by reproduce --help
+    from contextlib import ExitStack
+    from tempfile import TemporaryFile
+
+    waiting, running = list(scripts), list[tuple[Path, subprocess.Popen[bytes], IO[bytes]]]()
+    with ExitStack() as logs:
+        try:
+            while waiting or running:
+                while waiting and len(running) < min(AT_ONCE, os.cpu_count() or 1):
+                    script, log = waiting.pop(0), logs.enter_context(TemporaryFile())
+                    say(f"running {script}")
+                    running.append((script, _started(script, environment, log), log))
+                time.sleep(POLL)
+                for entry in [e for e in running if e[1].poll() is not None]:
+                    running.remove(entry)
+                    _judge(*entry)
+        finally:
+            for _, process, _ in running:
+                stop(process)
+
+
+def _started(
+    script: Path, environment: Mapping[str, str], log: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603  the user's own scripts, named by reproduce --help
         [sys.executable, os.fspath(script)],
         env=environment,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        stdout=log,
         stderr=subprocess.STDOUT,
     )
-    try:
-        said, _ = process.communicate()
-    except KeyboardInterrupt:
-        stop(process)
-        raise
+
+
+POLL: Final = 0.05
+"""Seconds between looks at the running scripts."""
+
+
+def _judge(script: Path, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
+    """Raise for a script that failed, after showing what it said."""
     if process.returncode:
-        sys.stderr.write(said.decode(errors="replace"))
+        log.seek(0)
+        sys.stderr.write(log.read().decode(errors="replace"))
         raise ScriptError(script, process.returncode)
 
 
