@@ -128,6 +128,7 @@ def _glmm(
         family=analysis.family,
         size=ready.size,
         exposure=ready.exposure,
+        ddf="between" if analysis.ddf == "between" else "z",
         level=analysis.level,
     )
     details = {
@@ -212,11 +213,12 @@ def _mcmc(
         residual=analysis.residual or None,
         priors=dict(analysis.priors),
         scale=outcome.scale if plain else None,
-        typical_sd=outcome.typical_sd if plain else None,
+        typical_sd=outcome.typical_sd if plain and analysis.family != "ordered" else None,
         level=analysis.level,
         draws=analysis.draws,
         tune=analysis.tune,
         chains=analysis.chains,
+        thin=analysis.thin,
         seed=integer_seed(context.seed, Purpose.SAMPLER, analysis.name, 0),
         draw_cache=context.draw_cache,
     )

@@ -11,6 +11,7 @@ import numpy as np
 from ketastats.core.errors import DataError, NotEstimable
 from ketastats.frequentist import glmm_answers as answers
 from ketastats.frequentist.glmm_bootstrap import CHUNK
+from ketastats.frequentist.glmm_df import DDF, degrees, limited
 from ketastats.frequentist.glmm_model import GeneralisedModel
 from ketastats.frequentist.glmm_notes import extra_variation
 from ketastats.frequentist.glmm_table import amounts_of, checked_family, prepare
@@ -39,21 +40,23 @@ def glmm(
     family: str,
     size: str | None = None,
     exposure: str | None = None,
-    nodes: int = 25,
+    nodes: int | None = None,
+    ddf: str = "z",
     level: float = 0.95,
     outcome: str | None = None,
     contrasts: str = "treatment",
 ) -> GeneralisedModel:
-    r"""Fit a generalised linear mixed model with one random intercept by maximum likelihood.
+    r"""Fit a generalised linear mixed model with random intercepts by maximum likelihood.
 
-    The integral over the random intercept is done by adaptive Gauss-Hermite quadrature. On the link
-    scale a contrast is that of one animal; on the natural scale (shares, counts) it is that of
-    the population, averaged over animals.
+    The integral over the random intercept, or over two of which one lies within the other, is done
+    by adaptive Gauss-Hermite quadrature. On the link scale a contrast is that of one animal; on
+    the natural scale (shares, counts) it is that of the population, averaged over animals.
 
     Parameters
     ----------
     formula : str
-        ``"failures ~ drug*phase + sex + (1|mouse)"``; one random intercept or none.
+        ``"failures ~ drug*phase + sex + (1|mouse)"``; no random intercept, one, or two that are
+        nested: ``(1|mouse/branch)``.
     data : pandas.DataFrame
         One row per count; never changed. Rows without outcome, predictor, trials or exposure are
         left out and counted in ``warnings``.
@@ -64,8 +67,13 @@ def glmm(
         Column of trials, for the binomial families. Without it a binomial outcome is 0 or 1.
     exposure : str, optional
         Column of exposures (minutes, length), for counts; means are per unit of exposure.
-    nodes : int
-        Of the quadrature; 1 is the Laplace approximation.
+    nodes : int, optional
+        Of the quadrature; 1 is the Laplace approximation. 25 by default, and 11 for two random
+        intercepts, whose nodes multiply.
+    ddf : str
+        ``z``: the normal distribution, for many groups. ``between``: t with units minus the rank of
+        the columns of the fixed part that are constant within every unit, for all contrasts; units
+        are the groups of the random intercept, the larger of two. As in :func:`.gee`.
     level : float
         Level of the intervals.
     outcome : str, optional
@@ -76,8 +84,9 @@ def glmm(
     Returns
     -------
     GeneralisedModel
-        With status ok, boundary (a spread of 0), unconverged, or failed: separation, a spread that
-        runs off, rows that determine too little.
+        With status ok, boundary (a spread of 0), unconverged (also a random intercept that runs
+        away: groups that are all or nothing), or failed: separation, an overdispersion that runs
+        off, rows that determine too little.
 
     Raises
     ------
@@ -86,7 +95,7 @@ def glmm(
 
     Notes
     -----
-    Tests are z tests, which hold for many groups; with few use
+    Tests are z tests, which hold for many groups; with few use ``ddf="between"``, or
     ``fit.contrast(..., interval="bootstrap")``. Where rows vary more than binomial or Poisson, and
     mice differ not only in level but in change, a warning asks for the family with
     overdispersion; population-averaged with t for few mice is :func:`.gee`.
@@ -103,6 +112,7 @@ def glmm(
     [0.702, 0.285]
     """
     kind = checked_family(family, size, exposure)
+    _check_ddf(ddf)
     check_table(data, level)
     split, name = split_with_outcome(formula, outcome)
     y = numeric_outcome(data, name)
@@ -116,7 +126,14 @@ def glmm(
     problem = replace(problem, outcome=name, y=y[problem.rows], notes=(*notes, *problem.notes))
     fit = rows.fit(problem.y)
     extra = extra_variation(rows, problem.y, fit)
-    return GeneralisedModel(problem, rows, fit, level, find_units(problem, data), extra)
+    df = degrees(rows, problem.y, ddf)
+    units = find_units(problem, data)
+    return GeneralisedModel(problem, rows, limited(fit, df), level, units, extra, ddf, float(df[0]))
+
+
+def _check_ddf(ddf: str) -> None:
+    if ddf not in DDF:
+        raise DataError(f"there is no ddf {ddf!r}", where="ddf", mend=suggestion(ddf, DDF))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,9 +145,12 @@ class ManyCounts:
     terms : tuple of str
         Names of the coefficients or estimands, K of them.
     estimate, se, df, z, p, ci_low, ci_high : numpy.ndarray, shape (B, K)
-        NaN where an outcome has no answer; df is infinite.
+        NaN where an outcome has no answer. ``z`` is the estimate by its standard error, referred to
+        t with ``df``, which is infinite for z.
     sd : numpy.ndarray, shape (B,)
         Of the random intercept on the link scale; 0 without one.
+    inner_sd : numpy.ndarray, shape (B,)
+        Of the random intercept within the first.
     dispersion : numpy.ndarray, shape (B,)
         rho or alpha; 0 in a family without.
     loglik : numpy.ndarray, shape (B,)
@@ -149,6 +169,7 @@ class ManyCounts:
     ci_low: np.ndarray
     ci_high: np.ndarray
     sd: np.ndarray
+    inner_sd: np.ndarray
     dispersion: np.ndarray
     loglik: np.ndarray
     boundary: np.ndarray
@@ -169,7 +190,8 @@ def glmm_many(
     family: str,
     size: str | None = None,
     exposure: str | None = None,
-    nodes: int = 25,
+    nodes: int | None = None,
+    ddf: str = "z",
     level: float = 0.95,
     contrasts: str = "treatment",
     estimands: Sequence[Estimand] | None = None,
@@ -185,8 +207,8 @@ def glmm_many(
         Predictors, trials or exposure.
     y : numpy.ndarray, shape (B, rows)
         Counts in the order of the rows; NaN where missing, each outcome its own rows.
-    family, size, exposure, nodes, level, contrasts
-        As in :func:`glmm`.
+    family, size, exposure, nodes, ddf, level, contrasts
+        As in :func:`glmm`; df are those of the rows that an outcome has.
     estimands : sequence of Estimand, optional
         Questions instead of the coefficients.
     scale : str
@@ -206,6 +228,7 @@ def glmm_many(
     ((50, 2), True)
     """
     kind = checked_family(family, size, exposure)
+    _check_ddf(ddf)
     check_table(data, level)
     if scale not in SCALES:
         raise DataError(f"there is no scale {scale!r}", mend=suggestion(scale, SCALES))
@@ -228,15 +251,26 @@ def glmm_many(
             raise NotEstimable(f"the data cannot answer {names[k]!r}: {cells.reasons[k]}")
     parts = []
     for start in range(0, len(y), CHUNK):
-        fit = rows.fit(y[start : start + CHUNK, problem.rows])
+        own = y[start : start + CHUNK, problem.rows]
+        df = degrees(rows, own, ddf)
+        fit = limited(rows.fit(own), df)
         asked = answers.coefficients_of(fit) if cells is None else answers.evaluate(cells, fit)
-        n = answers.infer(asked, fit, level)
+        n = answers.infer(asked, fit, level, df=df)
         loglik = np.where(fit.converged, fit.loglik, np.nan)
         held = fit.boundary.any(axis=1)
         parts.append(
             [
                 *(n.estimate, n.se, n.df, n.statistic, n.p, n.ci_low, n.ci_high),
-                *(fit.sd, fit.dispersion, loglik, held, fit.converged, fit.reason),
+                *(
+                    *(
+                        np.where(fit.converged, v, np.nan)
+                        for v in (fit.sd, fit.inner_sd, fit.dispersion)
+                    ),
+                    loglik,
+                    held,
+                    fit.converged,
+                    fit.reason,
+                ),
             ]
         )
     return ManyCounts(tuple(names), *(np.concatenate(c) for c in zip(*parts, strict=True)))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from itertools import product
 
 import numpy as np
 from scipy.special import logit, ndtri
 
 from ketastats.frequentist.families import BINOMIAL, POISSON, Family, log_density
-from ketastats.frequentist.glmm_search import OK, RANK, SEPARATED, STALLED, climb
+from ketastats.frequentist.glmm_runaway import runaways
+from ketastats.frequentist.glmm_search import OK, RANK, RUNAWAY, SEPARATED, STALLED, climb
 
 ZERO = 1e-3
 """A spread that the search leaves under this on the link scale is tried at exactly 0."""
@@ -35,43 +37,48 @@ LINKS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 class Batch:
-    """Parameters, derivatives and verdicts of every outcome; rows sorted by group, -1 first.
+    """Parameters, derivatives and verdicts of every outcome.
+
+    Rows are sorted by group, -1 first, and within it by part (``inner``).
 
     Attributes
     ----------
-    has : numpy.ndarray of bool, shape (2,)
-        Whether there is a random intercept and an overdispersion.
-    z : numpy.ndarray, shape (B, q + 2)
-        beta, sigma, omega; see ``glmm_search``.
-    free : numpy.ndarray of bool, shape (B, q + 2)
+    has : numpy.ndarray of bool, shape (3,)
+        Whether there is a random intercept, an overdispersion, and a random intercept within.
+    z : numpy.ndarray, shape (B, q + 3)
+        beta, sigma, omega, kappa; see ``glmm_search``.
+    free : numpy.ndarray of bool, shape (B, q + 3)
         Parameters that are not held at 0.
-    mode, tau : numpy.ndarray, shape (B, G)
-        Modes and spread of the standardised random intercepts.
-    score, hess : numpy.ndarray, shapes (B, q + 2), (B, q + 2, q + 2)
+    mode, tau : numpy.ndarray, shape (B, G + H)
+        Modes and spread of the standardised random intercepts of groups, then of their parts.
+    score, hess : numpy.ndarray, shapes (B, q + 3), (B, q + 3, q + 3)
     runaway : numpy.ndarray of bool, shape (B, q)
     loglik, reason, steps : numpy.ndarray, shape (B,)
     """
 
     def __init__(
         self, kind: Family, x: np.ndarray, y: np.ndarray, trials: np.ndarray, offset: np.ndarray,
-        group: np.ndarray, nodes: int,
+        group: np.ndarray, nodes: int, inner: np.ndarray | None = None,
     ) -> None:  # fmt: skip
         self.kind, self.offset, self.group = kind, offset, group
+        self.inner = inner
         self.x, self.y, self.trials = (np.ascontiguousarray(a) for a in (x, y, trials))
         self.nodes = _hermite(nodes)
-        b, q, n_groups = len(y), x.shape[1], int(group.max(initial=-1)) + 1
-        self.q, self.has = q, np.array([n_groups > 0, kind.overdispersed])
-        self.z, self.score, self.hess = (np.zeros((b, *[q + 2] * k)) for k in (1, 1, 2))
-        self.free = np.zeros((b, q + 2), dtype=bool)
-        self.mode, self.tau = np.zeros((b, n_groups)), np.ones((b, n_groups))
+        self.groups = int(group.max(initial=-1)) + 1
+        parts = 0 if inner is None else int(inner.max(initial=-1)) + 1
+        b, q, every = len(y), x.shape[1], self.groups + parts
+        self.q, self.has = q, np.array([self.groups > 0, kind.overdispersed, parts > 0])
+        self.z, self.score, self.hess = (np.zeros((b, *[q + 3] * k)) for k in (1, 1, 2))
+        self.free = np.zeros((b, q + 3), dtype=bool)
+        self.mode, self.tau = np.zeros((b, every)), np.ones((b, every))
         self.runaway, self.loglik = np.zeros((b, q), dtype=bool), np.full(b, np.nan)
         self.reason, self.steps = np.full(b, RANK), np.zeros(b, dtype=np.int64)
 
     def fit(self) -> None:
         """Fit without spreads, then with them.
 
-        With two spreads the likelihood can have several maxima: those with one of them at 0 are
-        looked at as well, so that no fit is worse than one with fewer parameters.
+        With several spreads the likelihood can have several maxima: those with some of them at 0
+        are looked at as well, so that no fit is worse than one with fewer parameters.
         """
         good = self._start()
         self.free[good, : self.q] = True
@@ -81,16 +88,23 @@ class Batch:
             begin = self._first_spreads()
             self._set(plain, begin, self.has)
             self._settle(plain, begin)
-        for has in ((False, True), (True, False)) if self.has.all() else ():
+        for has in self._fewer():
             best = self._snapshot()
             self._restore(plain, bare)
-            self._set(plain, begin, np.array(has))
-            self._climb(plain, BASES[self.kind.name] if has[0] else self.kind.code)
+            self._set(plain, begin, has)
+            base = self.has[1] and not has[1]
+            self._climb(plain, BASES[self.kind.name] if base else self.kind.code)
             better = plain & (self.reason == OK) & (self.loglik > best[0] + WORTH)
             better |= plain & (self.reason == OK) & (best[1] != OK) & (self.loglik > best[0])
             self._restore(plain & ~better, best)
             self._settle(better, begin)
         self._judge(plain)
+        self.reason[runaways(self)] = RUNAWAY
+
+    def _fewer(self) -> list[np.ndarray]:
+        """Return the spreads of the models with some, but not all of them."""
+        every = (np.array(h) for h in product(*([False, True] if h else [False] for h in self.has)))
+        return [h for h in every if h.any() and not (h == self.has).all()]
 
     def _judge(self, plain: np.ndarray) -> None:
         """Say what a search that ended without a maximum, or on a ridge, has found.
@@ -103,27 +117,29 @@ class Batch:
         self.reason[(self.reason == SEPARATED) & plain] = RANK
         self.runaway[self.reason != SEPARATED] = False
         apart = ~self.free[:, :, None] | ~self.free[:, None, :]
-        information = np.where(apart, np.eye(self.q + 2), -self.hess)
+        information = np.where(apart, np.eye(self.q + 3), -self.hess)
         scale = np.sqrt(np.abs(np.diagonal(information, axis1=1, axis2=2))) + 1e-150
         scaled = information / (scale[:, :, None] * scale[:, None, :])
-        scaled[self.reason != OK] = np.eye(self.q + 2)
+        scaled[self.reason != OK] = np.eye(self.q + 3)
         flat = np.linalg.eigvalsh(scaled)[:, 0] < 1e-13
-        scaled[flat] = np.eye(self.q + 2)
+        scaled[flat] = np.eye(self.q + 3)
         variance = np.diagonal(np.linalg.inv(scaled), axis1=1, axis2=2) / scale**2
         flat |= (self.free & (variance > WIDE**2))[:, self.q :].any(axis=1)
         self.reason[(self.reason == OK) & flat] = RANK
 
-    def with_nodes(self, nodes: int) -> np.ndarray:
-        """Return the log-likelihood at the same parameters with another number of nodes."""
+    def with_nodes(
+        self, nodes: int, rows: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return log-likelihood and score at the same parameters with another number of nodes."""
         state, own, steps = self._snapshot(), self.nodes, self.steps.copy()
         self.nodes = _hermite(nodes)
-        good = self.reason == OK
+        good = (self.reason == OK) if rows is None else rows
         self.free[:] = False
         self._climb(good)
-        value = np.where(good, self.loglik, np.nan)
+        value, score = np.where(good, self.loglik, np.nan), self.score.copy()
         self.nodes, self.steps = own, steps
         self._restore(np.ones_like(good), state)
-        return value
+        return value, score
 
     def _set(self, rows: np.ndarray, begin: np.ndarray, has: np.ndarray) -> None:
         self.free[rows, self.q :] = has
@@ -153,8 +169,8 @@ class Batch:
     def _climb(self, rows: np.ndarray, code: int | None = None) -> None:
         climb(
             self.kind.code if code is None else code, self.x, self.y, self.trials, self.offset,
-            self.group, *self.nodes, np.flatnonzero(rows), self.free, self.z, self.mode, self.tau,
-            self.score, self.hess, self.runaway, self.loglik, self.reason, self.steps,
+            self.group, self.inner, *self.nodes, np.flatnonzero(rows), self.free, self.z, self.mode,
+            self.tau, self.score, self.hess, self.runaway, self.loglik, self.reason, self.steps,
         )  # fmt: skip
 
     def _snapshot(self) -> tuple[np.ndarray, ...]:
@@ -191,22 +207,27 @@ class Batch:
         return good
 
     def _first_spreads(self) -> np.ndarray:
-        """Return starts of sigma and omega by moments of the score of the plain model, (B, 2)."""
+        """Return starts of the spreads by moments of the score of the plain model, (B, 3)."""
         b, n = self.y.shape
         seen = ~np.isnan(self.y)
         trials = np.broadcast_to(self.trials, (b, n))
         y = np.where(seen, self.y, 0.0)
         at = log_density(self.kind, y.ravel(), trials.ravel(), self._eta().ravel(), np.zeros(b * n))
         s1, s2 = (at[:, k].reshape(b, n) * seen for k in (1, 2))
-        member = (self.group[:, None] == np.arange(self.mode.shape[1])).astype(float)
-        g1, g2 = s1 @ member, s2 @ member
         scale = -s2 * (trials - 1) if self.kind.trials else s2**2
-        share = 0.5 if self.has.all() else 1.0
+        share = 1.0 / max(int(self.has.sum()), 1)
+
+        def among(group: np.ndarray) -> np.ndarray:
+            member = (group[:, None] == np.arange(group.max(initial=-1) + 1)).astype(float)
+            g1, g2 = s1 @ member, s2 @ member
+            return np.asarray(share * (g1**2 + g2).sum(axis=1) / (g2**2).sum(axis=1))
+
         with np.errstate(divide="ignore", invalid="ignore"):
-            between = share * (g1**2 + g2).sum(axis=1) / (g2**2).sum(axis=1)
-            within = share * (s1**2 + s2).sum(axis=1) / scale.sum(axis=1)
-        squares = np.nan_to_num(np.stack([between, within], axis=1))
-        found = np.sqrt(np.clip(squares, [0.04, 0.01], [4.0, 1.0])) * self.has
+            rows = share * (s1**2 + s2).sum(axis=1) / scale.sum(axis=1)
+            within = rows if self.inner is None else among(self.inner)
+            squares = np.stack([among(self.group), rows, within], axis=1)
+        least, most = [0.04, 0.01, 0.04], [4.0, 1.0, 4.0]
+        found = np.sqrt(np.clip(np.nan_to_num(squares), least, most)) * self.has
         return np.asarray(np.round(found, DIGITS))
 
 

@@ -44,12 +44,15 @@ class Bootstrap:
 def draw_outcomes(rows: Rows, fit: GlmmFit, how: Bootstrap, draws: range) -> np.ndarray:
     """Return outcomes of the fitted model with new random intercepts, shape (draws, n)."""
     eta = rows.x @ fit.beta[0] + rows.offset
-    groups = 0 if rows.group is None else int(rows.group.max()) + 1
+    groups, parts = (0 if g is None else int(g.max()) + 1 for g in (rows.group, rows.inner))
     out = np.empty((len(draws), len(eta)))
     for k, draw in enumerate(draws):
         rng = generator(how.seed, Purpose.RESAMPLING, how.name, draw)
         own = np.append(float(fit.sd[0]) * rng.standard_normal(groups), 0.0)  # the last for -1
         here = eta if rows.group is None else eta + own[rows.group]
+        if rows.inner is not None:
+            within = np.append(float(fit.inner_sd[0]) * rng.standard_normal(parts), 0.0)
+            here = here + within[rows.inner]
         mean = LINKS[fit.family.link].inverse(here)
         out[k] = _draw(rng, fit, rows.size, mean)
     return out

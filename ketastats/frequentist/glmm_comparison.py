@@ -44,7 +44,10 @@ def likelihood_ratio(one: Fitted, other: Fitted) -> LikelihoodRatio:
     basis = np.linalg.lstsq(large.x, small.x, rcond=None)[0]
     if not np.allclose(large.x @ basis, small.x, atol=1e-8 * max(1.0, np.abs(small.x).max())):
         raise DataError("the fixed parts are not nested", mend="one must contain the other")
-    if small.group is not None and not _same(small.group, large.group):
+    if any(
+        part is not None and not any(_same(part, g) for g in (large.group, large.inner))
+        for part in (small.group, small.inner)
+    ):
         raise DataError("the random parts are not nested", mend="one must contain the other")
     if small.group is not None and small.nodes != large.nodes:
         raise DataError("the models have different nodes", mend="fit both with the same nodes=")

@@ -97,7 +97,7 @@ def evaluate(
             hess[q, q] += total * total
             mode[g], tau[g] = 0.0, 1.0
             continue
-        value += _group(
+        value += add_group(
             code, sigma, gamma, x[a:b], y[a:b], m[a:b], eta[a:b], t, w, mode[g : g + 1],
             tau[g : g + 1], score, hess,
         )  # fmt: skip
@@ -108,11 +108,14 @@ def evaluate(
 
 
 @njit(cache=True, error_model="numpy")
-def _group(
+def add_group(
     code: int, sigma: float, gamma: float, x: Any, y: Any, m: Any, eta: Any, t: Any, w: Any,
     mode: Any, tau: Any, score: Any, hess: Any,
 ) -> float:  # fmt: skip
-    """Return log L of one group and add its derivatives (the upper triangle of the Hessian)."""
+    """Return log L of one group and add its derivatives (the upper triangle of the Hessian).
+
+    Shapes as in :func:`evaluate`, of the group's rows; ``mode`` and ``tau`` have one value.
+    """
     n, q = x.shape
     size = len(t)
     v_hat, f_hat, curvature = find_mode(code, sigma, gamma, y, m, eta, mode[0])

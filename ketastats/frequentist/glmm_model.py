@@ -15,6 +15,7 @@ from ketastats.frequentist.comparison import LikelihoodRatio
 from ketastats.frequentist.glmm_answers import DISPERSIONS, Rows
 from ketastats.frequentist.glmm_bootstrap import Bootstrap, bootstrap
 from ketastats.frequentist.glmm_comparison import Fitted, likelihood_ratio
+from ketastats.frequentist.glmm_df import DDF
 from ketastats.frequentist.glmm_notes import few_groups, reason, rough_quadrature
 from ketastats.frequentist.inference import LINKS, SCALES, Inference, lay_out
 from ketastats.frequentist.marginal import marginal_mean
@@ -40,7 +41,7 @@ class GeneralisedModel(Askable):
     Attributes
     ----------
     problem : Problem
-        The matrices, with the random intercept as the one random term, or none.
+        The matrices, with the random intercepts as random terms, the larger unit first.
     rows : Rows
         What was fitted: family, trials, exposure, nodes.
     fit : GlmmFit
@@ -51,6 +52,10 @@ class GeneralisedModel(Askable):
         Units of the table, for the error-stratum check.
     extra : str
         What is said of rows that vary more than the family allows; empty where they do not.
+    ddf : str
+        z or between.
+    df : float
+        Degrees of freedom of every test; infinite for z.
     """
 
     problem: Problem
@@ -59,6 +64,8 @@ class GeneralisedModel(Askable):
     level: float
     units: Units
     extra: str = ""
+    ddf: str = "z"
+    df: float = np.inf
 
     @property
     def status(self) -> str:
@@ -72,7 +79,7 @@ class GeneralisedModel(Askable):
 
     @property
     def group(self) -> str:
-        """What has a random intercept; empty without one."""
+        """What has a random intercept, the larger unit of two; empty without one."""
         return self.problem.random[0].term.name if self.problem.random else ""
 
     @property
@@ -97,28 +104,28 @@ class GeneralisedModel(Askable):
 
     @property
     def variance(self) -> pd.Series:
-        """Variance of the random intercept on the link scale by term, as in ``ks.lmm``."""
+        """Variances of the random intercepts on the link scale by term, as in ``ks.lmm``."""
         import pandas as pd
 
-        values = [float(self.fit.sd[0]) ** 2] if self.group else []
-        return pd.Series(
-            values, index=[self.group] if self.group else [], name="variance", dtype=float
-        )
+        names = [r.term.name for r in self.problem.random]
+        values = [float(v[0]) ** 2 for v in (self.fit.sd, self.fit.inner_sd)][: len(names)]
+        return pd.Series(values, index=names, name="variance", dtype=float)
 
     @property
     def spreads(self) -> pd.DataFrame:
-        """Standard deviation of the random intercept, and overdispersion.
+        """Standard deviations of the random intercepts, and overdispersion.
 
-        ``sd mouse`` is on the link scale. ``rho`` is the intraclass correlation of a
-        beta-binomial's trials; ``alpha`` of a negative binomial makes the variance
+        ``sd mouse`` and ``sd mouse:branch`` are on the link scale. ``rho`` is the intraclass
+        correlation of a beta-binomial's trials; ``alpha`` of a negative binomial makes the variance
         mu + alpha mu^2. Columns estimate, se, ci_low, ci_high, boundary; intervals are Wald's on
         the log scale (rho: logit), and there is none on the boundary.
         """
         import pandas as pd
 
-        names = [
-            f"sd {self.group}" if n == "sd" else DISPERSIONS[self.family] for n in self.fit.spreads
-        ]
+        terms = [r.term.name for r in self.problem.random]
+        called = {"sd": f"sd {self.group}", "dispersion": DISPERSIONS.get(self.family, "")}
+        called["inner_sd"] = f"sd {terms[-1]}" if terms else ""
+        names = [called[n] for n in self.fit.spreads]
         columns = ["estimate", "se", "ci_low", "ci_high", "boundary"]
         index = pd.Index(names, name="spread", dtype=str)
         return pd.DataFrame(answers.spread_rows(self.fit, self.level), index=index, columns=columns)
@@ -128,7 +135,7 @@ class GeneralisedModel(Askable):
         """What a reader should know before using the numbers."""
         out = [*self.problem.notes, *self._state(), self.extra]
         out.append(rough_quadrature(self.rows, self.fit))
-        if self.group:
+        if self.group and self.ddf == "z":
             out.append(few_groups(len(self.problem.random[0].levels), self.group, self.fit))
         return tuple([w for w in out if w] + self._missing(self._interventions()))
 
@@ -141,7 +148,8 @@ class GeneralisedModel(Askable):
 
     def _missing(self, factors: Sequence[str]) -> list[str]:
         """Say which units contrasts of some factors vary at and the model leaves out."""
-        more = f"; beside (1 | {self.group}) that takes ks.mcmc" if self.group else ""
+        beside = " and ".join(f"(1 | {r.term.name})" for r in self.problem.random)
+        more = f"; beside {beside} that takes ks.mcmc" if len(self.problem.random) > 1 else ""
         return [f"{m}{more}" for m in missing_units(self.units, tuple(factors))]
 
     def contrast(
@@ -170,9 +178,10 @@ class GeneralisedModel(Askable):
         adjust : str, optional
             ``holm`` or ``bonferroni`` over the estimands asked for.
         interval : str
-            ``delta``: z, for many groups. ``bootstrap``: z is referred to its distribution in
-            outcomes drawn from the fitted model, each fitted again; it stays sound with few groups.
-            A draw without a finite fit counts as larger than any z.
+            ``delta``: z or t, as the model was fitted. ``bootstrap``: the estimate by its standard
+            error is referred to its distribution in outcomes drawn from the fitted model, each
+            fitted again; it stays sound with few groups. A draw without a finite fit counts as
+            larger than any z.
         draws, seed : int
             Of the bootstrap; the same seed gives the same numbers.
 
@@ -219,7 +228,9 @@ class GeneralisedModel(Askable):
         state, method = self._state(), "ML"
         if self.group:
             method += f", {self.rows.nodes} nodes"
-        method += f", bootstrap of {how.draws} draws, seed {how.seed}" if how else ", z"
+        method += (
+            f", bootstrap of {how.draws} draws, seed {how.seed}" if how else f", {DDF[self.ddf]}"
+        )
         numbers = drawn = None
         if self.fit.converged[0]:
             if how is not None:
@@ -229,7 +240,8 @@ class GeneralisedModel(Askable):
                     state.append(
                         f"{lost} of {how.draws} draws have no finite fit and count as larger"
                     )
-            every = answers.infer(answers.evaluate(cells, self.fit), self.fit, cover, drawn)
+            there = answers.evaluate(cells, self.fit)
+            every = answers.infer(there, self.fit, cover, drawn, self.df)
             numbers = every.first()
         base = {
             "engine": "glmm",
@@ -241,10 +253,11 @@ class GeneralisedModel(Askable):
         return make_records(self.problem, asked, cells.reasons, numbers, base, missing, NO_ERROR)
 
     def _coefficients(self) -> tuple[Inference | None, str]:
+        name = "z" if self.ddf == "z" else "t"
         if not self.fit.converged[0]:
-            return None, "z"
-        every = answers.infer(answers.coefficients_of(self.fit), self.fit, self.level)
-        return every.first(), "z"
+            return None, name
+        every = answers.infer(answers.coefficients_of(self.fit), self.fit, self.level, df=self.df)
+        return every.first(), name
 
     def compare(self, other: GeneralisedModel) -> LikelihoodRatio:
         """Compare with a nested model by likelihood ratio; see :func:`.likelihood_ratio`.
@@ -279,12 +292,19 @@ class GeneralisedModel(Askable):
             raise DataError(f"there is no scale {scale!r}", mend=suggestion(scale, SCALES))
         family, beta = self.rows.family, self.fit.beta[0]
         if data is None:
-            modes = np.append(self.fit.modes[0], 0.0)  # the last for rows without a group
-            own = modes[self.rows.group] if self.rows.group is not None else 0.0
-            eta = self.problem.x @ beta + own
+            eta = self.problem.x @ beta
+            for of, modes in (
+                (self.rows.group, self.fit.modes), (self.rows.inner, self.fit.inner_modes)
+            ):  # fmt: skip
+                if of is not None:
+                    eta = eta + np.append(modes[0], 0.0)[of]  # the last for rows without a group
             return eta if scale == "link" else LINKS[family.link].inverse(eta)
         eta = self.problem.fixed.matrix(data)[:, list(self.problem.aliasing.kept)] @ beta
-        return eta if scale == "link" else marginal_mean(family, eta, self.fit.sd[0]).mean
+        return (
+            eta
+            if scale == "link"
+            else marginal_mean(family, eta, answers.whole_sd(self.fit)[0]).mean
+        )
 
     def _head(self) -> str:
         family = self.rows.family
@@ -295,10 +315,13 @@ class GeneralisedModel(Askable):
     def _lines(self) -> tuple[list[str], list[str]]:
         above = f"{len(self.problem.y)} rows"
         if self.group:
-            above += f" of {len(self.problem.random[0].levels)} groups of {self.group}"
+            units = (f"{len(r.levels)} groups of {r.term.name}" for r in self.problem.random)
+            above += f" of {', '.join(units)}"
         above += "; maximum likelihood" + (f", {self.rows.nodes} nodes" if self.group else "")
         if not self.fit.converged[0]:
             return [above], []
         table = self.spreads
         under = ", ".join(f"{n} {v:.4g}" for n, v in table["estimate"].items())
-        return [f"{above}; log-likelihood {self.loglik:.4f}; z"], [under] if under else []
+        return [f"{above}; log-likelihood {self.loglik:.4f}; {DDF[self.ddf]}"], [
+            under
+        ] if under else []

@@ -18,6 +18,8 @@ MENDS = (
     "use a model with priors (ks.mcmc)",
     "do not use it",
     "simplify the formula or the family",
+    "use a model with priors (ks.mcmc) or ks.gee, or nodes=100 if groups do differ that much",
+    "simplify the formula, or use ddf='z'",
 )
 FEW_GROUPS = 25
 """Groups under which a reader is warned of z; the figures of the warning are those of
@@ -83,5 +85,6 @@ def few_groups(count: int, name: str, fit: GlmmFit) -> str:
     return (
         f"z is for many groups, and there are {count} of {name}: at 5 % it rejected 7.4 % of null "
         "differences between arms of 11 mice and 10 % of 6 in simulations (5.7 % of changes within "
-        'mice), the bootstrap 4 to 6 %: contrast(..., interval="bootstrap")'
+        'mice), t 3 to 5.5 % with 8 and 11 (ddf="between"), the bootstrap 4 to 6 %: '
+        'contrast(..., interval="bootstrap")'
     )

@@ -1,4 +1,4 @@
-"""Generalised linear mixed models with one random intercept, by quadrature: arrays in and out."""
+"""Generalised linear mixed models with random intercepts, by quadrature: arrays in and out."""
 
 from __future__ import annotations
 
@@ -20,9 +20,14 @@ REASONS = (
     "the spread runs off: no finite standard deviation or overdispersion fits best",
     "the search did not converge",
     "the rows present do not determine every coefficient and spread",
+    "the random intercept runs away: neither the rows (groups are all or nothing) nor the nodes "
+    "determine a standard deviation this large",
+    "there are as many coefficients between units as units, which leaves no degrees of freedom",
 )
 """What the code of a row says; 0 is a converged fit."""
 MAX_NODES = 100
+SPREADS = ("sd", "dispersion", "inner_sd")
+"""Of the random intercept, of the rows, and of the random intercept of parts within groups."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,21 +44,23 @@ class GlmmFit:
     dispersion : numpy.ndarray, shape (B,)
         Beta-binomial: intraclass correlation rho (a + b = (1 - rho) / rho). Negative binomial:
         alpha in variance mu + alpha mu^2 (theta = 1 / alpha). 0 in other families.
+    inner_sd : numpy.ndarray, shape (B,)
+        Standard deviation of the random intercept of parts within groups; 0 without one.
     spreads : tuple of str
-        The last of the p parameters, after the q coefficients: sd, dispersion, both or none.
+        The last of the p parameters, after the q coefficients: those there are of :data:`SPREADS`.
     loglik : numpy.ndarray, shape (B,)
         All constants included: binomial coefficients, log y!. Under separation its limit to
         about 1e-8.
     roughness : numpy.ndarray, shape (B,)
         What ten more nodes add to the log-likelihood: how far to trust it (under 1e-3 is fine).
     covariance : numpy.ndarray, shape (B, p, p)
-        Inverse observed information of beta, sd and dispersion. A parameter on its boundary counts
+        Inverse observed information of beta and the spreads. A parameter on its boundary counts
         as known: its row is zero.
     score : numpy.ndarray, shape (B, p)
         At the end; 0 for a parameter on its boundary.
     converged : numpy.ndarray of bool, shape (B,)
-    boundary : numpy.ndarray of bool, shape (B, 2)
-        Whether sd and dispersion ended at 0; a fit on the boundary is valid.
+    boundary : numpy.ndarray of bool, shape (B, 3)
+        Which of :data:`SPREADS` ended at 0; a fit on the boundary is valid.
     reason : numpy.ndarray of int, shape (B,)
         Position in :data:`REASONS`.
     runaway : numpy.ndarray of bool, shape (B, q)
@@ -64,6 +71,8 @@ class GlmmFit:
         Posterior modes of the random intercepts on the link scale.
     mode_sd : numpy.ndarray, shape (B, G)
         Their spread from the curvature at the mode; a group without rows has its prior.
+    inner_modes, inner_mode_sd : numpy.ndarray, shape (B, H)
+        Those of the parts.
     """
 
     family: Family
@@ -71,6 +80,7 @@ class GlmmFit:
     beta: np.ndarray
     sd: np.ndarray
     dispersion: np.ndarray
+    inner_sd: np.ndarray
     spreads: tuple[str, ...]
     loglik: np.ndarray
     roughness: np.ndarray
@@ -83,6 +93,8 @@ class GlmmFit:
     iterations: np.ndarray
     modes: np.ndarray
     mode_sd: np.ndarray
+    inner_modes: np.ndarray
+    inner_mode_sd: np.ndarray
 
 
 @one_thread()
@@ -95,6 +107,7 @@ def fit_glmm(
     size: np.ndarray | float | None = None,
     offset: np.ndarray | None = None,
     nodes: int = 25,
+    inner: np.ndarray | None = None,
 ) -> GlmmFit:
     """Fit a batch of outcomes by maximum likelihood with adaptive Gauss-Hermite quadrature.
 
@@ -116,6 +129,10 @@ def fit_glmm(
         Added to the linear predictor: the logarithm of an exposure.
     nodes : int
         1 is the Laplace approximation.
+    inner : numpy.ndarray of int, shape (n,), optional
+        Part of every row, from 0, -1 exactly where there is no group; a part lies in one group.
+        It has a random intercept of its own, integrated by as many nodes for every node of the
+        group's.
 
     Returns
     -------
@@ -138,8 +155,13 @@ def fit_glmm(
     x, y, group, trials, offset = _checked(kind, x, group, y, size, offset)
     if not 1 <= nodes <= MAX_NODES:
         raise DataError(f"nodes = {nodes} is not between 1 and {MAX_NODES}", mend="use 25")
-    order = np.argsort(group, kind="stable")
-    batch = Batch(kind, x[order], y[:, order], trials[:, order], offset[order], group[order], nodes)
+    if inner is not None:
+        inner = _checked_parts(group, inner)
+    order = np.argsort(group, kind="stable") if inner is None else np.lexsort((inner, group))
+    batch = Batch(
+        kind, x[order], y[:, order], trials[:, order], offset[order], group[order], nodes,
+        None if inner is None else inner[order],
+    )  # fmt: skip
     batch.fit()
     return _result(batch, nodes)
 
@@ -148,7 +170,9 @@ def _result(batch: Batch, nodes: int) -> GlmmFit:
     """Return the fits: NaN where there is none, spreads as they are reported."""
     q, z, has = batch.q, batch.z, batch.has
     good = batch.reason == 0
-    rough = batch.with_nodes(nodes + 10) - batch.loglik if has[0] else np.where(good, 0.0, np.nan)
+    rough = (
+        batch.with_nodes(nodes + 10)[0] - batch.loglik if has[0] else np.where(good, 0.0, np.nan)
+    )
     kept = np.flatnonzero([True] * q + has.tolist())
     held = has & ~batch.free[:, q:] & good[:, None]
     out = np.concatenate([np.zeros((len(z), q), dtype=bool), held], axis=1)[:, kept]
@@ -156,18 +180,21 @@ def _result(batch: Batch, nodes: int) -> GlmmFit:
     score = np.where(out, 0.0, batch.score[:, kept])
     for a in (z, batch.mode, batch.tau, score):
         a[~good] = np.nan
-    dispersion, slope = dispersion_of(batch.kind, z[:, -1] ** 2)
+    dispersion, slope = dispersion_of(batch.kind, z[:, q + 1] ** 2)
     if batch.kind.overdispersed:
-        slope = slope * 2 * z[:, -1]  # of the dispersion in omega
-        covariance[:, -1] *= slope[:, None]
-        covariance[:, :, -1] *= slope[:, None]
-        score[:, -1] /= np.where(held[:, 1], 1.0, slope)
-    sd = z[:, q]
+        slope = slope * 2 * z[:, q + 1]  # of the dispersion in omega
+        at = q + int(has[0])
+        covariance[:, at] *= slope[:, None]
+        covariance[:, :, at] *= slope[:, None]
+        score[:, at] /= np.where(held[:, 1], 1.0, slope)
+    sd, inner_sd, g = z[:, q], z[:, q + 2], batch.groups
+    modes, spread = (np.split(a, [g], axis=1) for a in (batch.mode, batch.tau))
     return GlmmFit(
-        batch.kind, nodes, z[:, :q], sd, dispersion,
-        tuple(s for s, there in zip(("sd", "dispersion"), has, strict=True) if there),
+        batch.kind, nodes, z[:, :q], sd, dispersion, inner_sd,
+        tuple(s for s, there in zip(SPREADS, has, strict=True) if there),
         batch.loglik, rough, covariance, score, good, held, batch.reason, batch.runaway,
-        batch.steps, sd[:, None] * batch.mode, sd[:, None] * batch.tau,
+        batch.steps, sd[:, None] * modes[0], sd[:, None] * spread[0],
+        inner_sd[:, None] * modes[1], inner_sd[:, None] * spread[1],
     )  # fmt: skip
 
 
@@ -213,6 +240,17 @@ def _checked(
     if not kind.trials:
         return x, y, group, np.ones((1, n)), offset
     return x, y, group, _trials(kind, y, seen, size), offset
+
+
+def _checked_parts(group: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """Return parts that lie in one group each, or say which do not."""
+    inner = np.asarray(inner).astype(np.int64)
+    if inner.shape != group.shape or np.any((inner < 0) != (group < 0)):
+        raise DataError("every row with a group, and no other, has a part", where="inner")
+    pairs = np.unique(np.stack([inner, group]), axis=1)
+    if pairs.shape[1] > len(np.unique(inner)):
+        raise DataError("a part lies in more than one group", where="inner", mend="number anew")
+    return inner
 
 
 def _trials(

@@ -48,8 +48,8 @@ def binomial(data: pd.DataFrame | None = None, formula: str = FORMULA, **options
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        ({}, {"formula": "hits ~ drug + (1 | sex/mouse)"}, "2 random terms.*use ks.mcmc"),
-        ({}, {"formula": "hits ~ drug + (1 | sex) + (1 | mouse)"}, "2 random terms.*use ks.mcmc"),
+        ({}, {"formula": "hits ~ 1 + (1 | drug/sex/mouse)"}, "3 random terms.*use ks.mcmc, or ks"),
+        ({}, {"formula": "hits ~ drug + (1 | time) + (1 | mouse)"}, "are crossed.*use ks.mcmc, or"),
         ({}, {"formula": "hits ~ drug + (1 + time | mouse)"}, r"slopes.*write \(1\|mouse\).*mcmc"),
         ({}, {"formula": "hits ~ drug + (0 + time | mouse)"}, "slopes.*ks.mcmc"),
         ({}, {"formula": "drug + (1 | mouse)"}, "names no outcome"),
@@ -269,7 +269,14 @@ def test_a_unit_that_the_model_leaves_out_is_named():
     )
     cages = d.assign(cage=d["drug"] + d["sex"])
     (said,) = binomial(cages).warnings
-    assert said.endswith("add (1 | cage); beside (1 | mouse) that takes ks.mcmc")
+    assert said.endswith("add (1 | cage)")
+    nested = binomial(cages, "hits ~ drug * time + (1 | cage/mouse)")
+    assert nested.warnings[-1].startswith("z is for many groups, and there are 4 of cage")
+    pairs = d.assign(cage=d["drug"] + d["sex"], litter=d["drug"] + d["mouse"].str[-1])
+    said = binomial(pairs, "hits ~ drug * time + (1 | litter/mouse)").warnings[-1]
+    assert said.endswith(
+        "add (1 | cage); beside (1 | litter) and (1 | litter:mouse) that takes ks.mcmc"
+    )
     assert "cage" in binomial(cages).contrast({"drug": "B - A"})["notes"].item()
     assert "cage" not in binomial(cages).contrast({"time": "b - a"})["notes"].item()
 
