@@ -434,7 +434,12 @@ def test_reproduce_draws_the_data_where_they_are_kept(run, scripts):
         ("os.kill(os.getpid(), signal.SIGKILL)", 1),
     ],
 )
-def test_a_script_that_fails_is_named_and_stops_the_rest(run, scripts, ending, expected):
+def test_a_script_that_fails_is_named_and_stops_the_rest(
+    run, scripts, monkeypatch, ending, expected
+):
+    from ketastats import cli_run
+
+    monkeypatch.setattr(cli_run, "AT_ONCE", 1)
     text = f"import os, signal, sys\nprint('so far', flush=True)\n{ending}\n"
     (scripts / "analyses" / "a.py").write_text(text)
     code, out, err = run("reproduce")
@@ -442,6 +447,26 @@ def test_a_script_that_fails_is_named_and_stops_the_rest(run, scripts, ending, e
     assert "so far" in err
     assert err.splitlines()[-1].startswith("ketastats: analyses/a.py: ended with exit code")
     assert not (scripts / "reports").exists()
+
+
+def test_a_script_that_fails_ends_the_one_beside_it(run, scripts):
+    slow = (
+        "import time\nfrom pathlib import Path\n"
+        "try:\n    Path('started').write_text('')\n    time.sleep(600)\n"
+        "finally:\n    Path('tidy').write_text('')\n"
+    )
+    failing = (
+        "import sys, time\nfrom pathlib import Path\n"
+        "while not Path('started').exists():\n    time.sleep(0.05)\nsys.exit(3)\n"
+    )
+    for path in (scripts / "analyses").glob("*.py"):
+        path.unlink()
+    (scripts / "analyses" / "a.py").write_text(slow)
+    (scripts / "analyses" / "b.py").write_text(failing)
+    code, _, err = run("reproduce")
+    assert code == 3
+    assert "analyses/b.py: ended with exit code 3" in err
+    assert (scripts / "tidy").exists()
 
 
 def test_reproduce_is_strict_about_every_report_in_the_folder(run, scripts):

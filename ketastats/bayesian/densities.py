@@ -138,12 +138,25 @@ def poisson(mean: Any, own: Mapping[str, Any], y: np.ndarray, rows: Likelihood) 
 
 
 def negative_binomial(mean: Any, own: Mapping[str, Any], y: np.ndarray, rows: Likelihood) -> None:
-    r"""Add counts with variance :math:`\mu + \alpha \mu^2`, :math:`\alpha = \omega^2` (NB2)."""
+    r"""Add counts with variance :math:`\mu + \alpha \mu^2`, :math:`\alpha = \omega^2` (NB2).
+
+    With :math:`a = 1 / \alpha` the rows enter through :math:`\sum_i y_i \log \mu_i - (y_i + a) \log
+    (\mu_i + a)`, and gamma functions are needed once for every different count, not for every row.
+    """
     import pymc as pm
     import pytensor.tensor as pt
 
-    mu = pt.exp(mean + rows.log_exposure)
-    pm.NegativeBinomial("y", mu=mu, alpha=own["omega"] ** -2.0, observed=y.astype(np.int64))
+    a = pt.reshape(own["omega"], ()) ** -2.0
+    log_mu = mean + rows.log_exposure
+    count, times = np.unique(y, return_counts=True) if isinstance(y, np.ndarray) else (y, 1)
+    gammas = (times * (pt.gammaln(count + a) - pt.gammaln(count + 1.0))).sum()
+    by_row = y * log_mu - (y + a) * pt.logaddexp(pt.log(a), log_mu)
+    pm.Potential("counts", by_row.sum() + gammas + rows_of(y) * (a * pt.log(a) - pt.gammaln(a)))
+
+
+def rows_of(y: Any) -> Any:
+    """Return the number of rows, also of an outcome that is a variable of the model."""
+    return len(y) if isinstance(y, np.ndarray) else y.shape[0]
 
 
 def ordered(mean: Any, own: Mapping[str, Any], y: np.ndarray, rows: Likelihood) -> None:

@@ -106,7 +106,8 @@ def answers(
         return BatchAnswers(
             many.estimate, many.se, many.df, many.statistic, many.p, many.boundary, many.converged
         )
-    fits = glmm_many(analysis.formula, table, y, **common)
+    ddf = "between" if analysis.ddf == "between" else "z"
+    fits = glmm_many(analysis.formula, table, y, ddf=ddf, **common)
     return BatchAnswers(
         fits.estimate, fits.se, fits.df, fits.z, fits.p, fits.boundary, fits.converged
     )

@@ -197,7 +197,8 @@ def gee_many(
     >>> study = ks.load_study("wu2021")
     >>> from ketastats.synthesis.draw import draw_outcomes
     >>> y = draw_outcomes(study, "failures", 1, range(3), missing=False)
-    >>> plan = study.plan("failures").assign(trials=[30] * 39 + [100] * 54)
+    >>> plan = study.plan("failures")
+    >>> plan["trials"] = plan["paradigm"].map({"strong": 30, "weak": 100}).astype(int)
     >>> fits = gee_many("paradigm*phase + drug*phase + (1|subject)", plan, y, family="binomial",
     ...                 size="trials", estimands=[study.estimand("rescue")])
     >>> fits.estimate.shape, bool(fits.converged.all())

@@ -63,7 +63,7 @@ def write_data(study: Study, out: str | PathLike[str], *, seed: int = 1, draw: i
     >>> with tempfile.TemporaryDirectory() as home:
     ...     folder = ks.write_data(ks.load_study("jelen2025"), f"{home}/trial", seed=7)
     ...     sorted(file.name for file in folder.iterdir())
-    ['README.md', 'datapackage.json', 'glx.csv', 'madrs.csv']
+    ['README.md', 'datapackage.json', 'glx.csv', 'madrs.csv', 'response.csv']
     """
     files = package_files(study, seed=seed, draw=draw)
     with staged_folder(out, mark=DESCRIPTOR) as folder:

@@ -68,7 +68,7 @@ def interactions(study: Study) -> tuple[Interaction, ...]:
     --------
     >>> import ketastats as ks
     >>> [x.difference.name for x in interactions(ks.load_study("jelen2025"))]
-    ['attenuation_sex', 'glx_sex']
+    ['attenuation_sex', 'glx_sex', 'response_sex']
     """
     strata = {s.name for s in study.design.strata}
     out = []

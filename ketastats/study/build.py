@@ -205,6 +205,7 @@ def _analysis(
         family=table.family,
         residual=table.residual,
         response=table.response,
+        thin=table.thin,
     )
 
 

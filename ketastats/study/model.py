@@ -201,7 +201,8 @@ class Analysis:
 
     ``family`` is the distribution of a row, ``residual`` a structure of Gaussian residuals, and
     ``response`` what a Gaussian model is fitted to: ``natural`` (a share of the trials, a count per
-    unit of exposure, else the outcome as it is) or ``log``.
+    unit of exposure, else the outcome as it is) or ``log``. ``draws``, ``tune``, ``chains`` and
+    ``thin`` (every thin-th draw is kept) are for the sampler.
     """
 
     name: str
@@ -221,6 +222,7 @@ class Analysis:
     family: str = "gaussian"
     residual: str = ""
     response: str = "natural"
+    thin: int = 8
 
 
 @dataclass(frozen=True, slots=True)

@@ -249,6 +249,7 @@ class AnalysisTable(Strict):
     draws: Annotated[int, Field(ge=100)] = 1000
     tune: Annotated[int, Field(ge=100)] = 1000
     chains: Annotated[int, Field(ge=2)] = 4
+    thin: Annotated[int, Field(ge=1, le=100)] = 8
     completers: bool = False
     label: str = ""
     role: Literal["primary", "companion", "published", "sensitivity"] = "primary"
