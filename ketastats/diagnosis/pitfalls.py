@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,8 @@ from scipy.special import stdtr
 
 from ketastats.core.errors import DataError, StudyError
 from ketastats.core.threads import one_thread
-from ketastats.diagnosis.batch import answers, draw_complete
+from ketastats.diagnosis.batch import answers, draw_complete, share_of
+from ketastats.frequentist.t_tests import two_sample_t
 from ketastats.frequentist.two_stage import two_stage_tests
 from ketastats.study.checks import all_factors
 from ketastats.study.model import Effect, Estimand, Pitfall, Study
@@ -76,6 +77,8 @@ def null_of(study: Study, pitfall: Pitfall) -> Study:
     >>> none.hash != study.hash
     True
     """
+    if pitfall.rule == "responders":
+        return _with_sd(study, pitfall, {pitfall.component: 0.0})
     e = study.estimand(pitfall.estimand)
     factor = pitfall.without or e.contrast[0][0]
     outcomes = []
@@ -134,9 +137,12 @@ def _alike(
 
 def with_spread(study: Study, pitfall: Pitfall) -> Study:
     """Return the Study with the SDs that the pitfall asks for."""
-    if not pitfall.spread:
-        return study
-    wanted, name = dict(pitfall.spread), study.estimand(pitfall.estimand).outcome
+    return _with_sd(study, pitfall, dict(pitfall.spread)) if pitfall.spread else study
+
+
+def _with_sd(study: Study, pitfall: Pitfall, wanted: Mapping[str, float]) -> Study:
+    """Return the Study with other SDs in the spread of the pitfall's outcome."""
+    name = study.estimand(pitfall.estimand).outcome
     outcomes = tuple(
         replace(o, spread=tuple(replace(s, sd=wanted.get(s.name, s.sd)) for s in o.spread))
         if o.name == name
@@ -187,8 +193,7 @@ def _panel(study: Study, pitfall: Pitfall, draws: int, seed: int) -> PitfallPane
         changed = with_spread(study if truth == "declared" else null_of(study, pitfall), pitfall)
         effect = effect_of(changed, e.name)
         y = draw_complete(changed, e.outcome, seed, count)
-        sides = {"tempting": tempting(changed, pitfall, y), "right": right(changed, pitfall, y)}
-        for side, decided in sides.items():
+        for side, decided in both_sides(changed, pitfall, y).items():
             rate = float(decided.claimed.mean())
             records.append(
                 {
@@ -207,6 +212,11 @@ def _panel(study: Study, pitfall: Pitfall, draws: int, seed: int) -> PitfallPane
 
 def side_label(study: Study, pitfall: Pitfall, side: str) -> str:
     """Return what one side of a pitfall does, in words."""
+    if pitfall.rule == "responders":
+        return {
+            "tempting": "split by their own change, and the halves compared",
+            "right": "spread of the changes with the drug against without it (Brown-Forsythe)",
+        }[side]
     if side == "right":
         return f"{study.estimand(pitfall.estimand).label}: {study.analysis(pitfall.right).label}"
     if pitfall.rule == "analysis":
@@ -224,8 +234,25 @@ def side_label(study: Study, pitfall: Pitfall, side: str) -> str:
     return "carry-over tested at 10 %, then period 1 alone or both periods (Grizzle's two stages)"
 
 
+def both_sides(study: Study, pitfall: Pitfall, y: np.ndarray) -> dict[str, Decisions]:
+    """Return what both sides claim; y of shape (B, rows), complete, in plan order."""
+    if pitfall.rule != "two tests":
+        return {"tempting": tempting(study, pitfall, y), "right": right(study, pitfall, y)}
+    a = study.analysis(pitfall.right)  # one fit answers all three
+    asked = [study.estimand(n) for n in (pitfall.shown, pitfall.not_shown, pitfall.estimand)]
+    found = answers(study, a, asked, y)
+    small, lost = found.p < 1 - a.level, ~found.converged
+    return {
+        "tempting": Decisions(~lost & small[:, 0] & ~small[:, 1], lost),
+        "right": Decisions(~lost & small[:, 2], lost),
+    }
+
+
 def right(study: Study, pitfall: Pitfall, y: np.ndarray) -> Decisions:
     """Return what the right analysis claims about the question; y of shape (B, rows)."""
+    if pitfall.rule == "responders":
+        p = responder_p(study, pitfall, y)[1]
+        return Decisions(p < 1 - study.analysis(pitfall.right).level, np.isnan(p))
     return _decided(study, pitfall.right, (pitfall.estimand,), y, lambda p, a: p[:, 0] < a)
 
 
@@ -235,8 +262,10 @@ def tempting(study: Study, pitfall: Pitfall, y: np.ndarray) -> Decisions:
         asked = (pitfall.asks or pitfall.estimand,)
         return _decided(study, pitfall.tempting, asked, y, lambda p, a: p[:, 0] < a)
     if pitfall.rule == "two tests":
-        both = (pitfall.shown, pitfall.not_shown)
-        return _decided(study, pitfall.right, both, y, lambda p, a: (p[:, 0] < a) & ~(p[:, 1] < a))
+        return both_sides(study, pitfall, y)["tempting"]
+    if pitfall.rule == "responders":
+        p = responder_p(study, pitfall, y)[0]
+        return Decisions(p < 1 - study.analysis(pitfall.right).level, np.isnan(p))
     plan = study.plan(study.estimand(pitfall.estimand).outcome)
     alpha = 1 - study.analysis(pitfall.right).level
     if pitfall.rule == "own control":
@@ -279,6 +308,18 @@ def on_data(results: Results, pitfall: Pitfall) -> pd.DataFrame:
     study = results.study
     alpha = 1 - study.analysis(pitfall.right).level
     rows: list[dict[str, object]] = []
+    columns = ["side", "label", "estimand", "estimate", "ci_low", "ci_high", "p"]
+    if pitfall.rule == "responders":
+        outcome = study.estimand(pitfall.estimand).outcome
+        y = results.data[outcome][outcome].astype(float).to_numpy()[None]
+        if y.shape[1] != len(study.plan(outcome)) or np.isnan(y).any():
+            return pd.DataFrame(columns=[*columns, "claimed"])
+        both = zip(("tempting", "right"), responder_p(study, pitfall, y), strict=True)
+        table = pd.DataFrame(
+            [{"side": s, "label": side_label(study, pitfall, s), "estimand": pitfall.estimand,
+              "p": float(p[0])} for s, p in both], columns=columns,
+        )  # fmt: skip
+        return table.assign(claimed=table["p"] < alpha)
     if pitfall.rule == "analysis":
         rows += _said(results, "tempting", pitfall.tempting, pitfall.asks or pitfall.estimand)
     elif pitfall.rule == "two tests":
@@ -287,7 +328,6 @@ def on_data(results: Results, pitfall: Pitfall) -> pd.DataFrame:
     else:
         rows.append(_recomputed(results, pitfall))
     rows += _said(results, "right", pitfall.right, pitfall.estimand)
-    columns = ["side", "label", "estimand", "estimate", "ci_low", "ci_high", "p"]
     table = pd.DataFrame(rows, columns=columns)
     table["claimed"] = table["p"] < alpha
     if pitfall.rule == "two tests" and (table["side"] == "tempting").sum() == 2:
@@ -390,17 +430,79 @@ def two_stage_p(study: Study, pitfall: Pitfall, plan: pd.DataFrame, y: np.ndarra
 
     A contrast over times becomes a score per period; other occasions are averaged.
     """
-    e: Estimand = study.estimand(pitfall.estimand)
+    scores = period_scores(study.estimand(pitfall.estimand), plan, y)
+    first = plan.drop_duplicates("subject")["sequence"].cat.codes.to_numpy() == 0
+    return two_stage_tests(scores, first, GATE).p
+
+
+def responder_p(study: Study, pitfall: Pitfall, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return p of the comparison of responders with others, and of the spreads, shapes (B,).
+
+    A subject's change is its rows weighed by the estimand's coefficients over occasions, less the
+    mean of its arm. Split at the median of the treated, the halves differ by construction. The
+    spread of the changes is compared with that of the untreated instead (Brown & Forsythe 1974, J
+    Am Stat Assoc 69:364).
+
+    Parameters
+    ----------
+    study : Study
+    pitfall : Pitfall
+        Of the rule ``responders``; its estimand contrasts two levels of one factor between
+        subjects, the treated one with the positive coefficient.
+    y : numpy.ndarray, shape (B, rows)
+        Complete, in plan order.
+    """
+    e = study.estimand(pitfall.estimand)
+    plan = study.plan(e.outcome)
+    factor, coefficients = next(
+        (f, c) for f, c in e.contrast if f in {name for name, _ in study.design.factors}
+    )
+    weight = np.ones(len(plan))
+    for name, levels in e.contrast:
+        if name != factor:
+            weight *= [dict(levels).get(str(v), 0.0) for v in plan[name]]
+    subject = plan["subject"].cat.codes.to_numpy()
+    into = np.zeros((len(plan), subject.max() + 1))
+    into[np.arange(len(plan)), subject] = weight
+    change = share_of(study, e.outcome, y) @ into
+    people = plan.drop_duplicates("subject")
+    arm = people[[f for f, _ in study.design.factors]].astype(str).agg(" ".join, axis=1)
+    deviation = np.empty_like(change)
+    distance = np.empty_like(change)
+    for name in dict.fromkeys(arm):
+        own = change[:, (arm == name).to_numpy()]
+        deviation[:, (arm == name).to_numpy()] = own - own.mean(axis=1, keepdims=True)
+        distance[:, (arm == name).to_numpy()] = np.abs(own - np.median(own, axis=1, keepdims=True))
+    treated = next(level for level, c in coefficients if c > 0)
+    given = (people[factor].astype(str) == treated).to_numpy()
+    low = np.sort(deviation[:, given], axis=1)
+    half = low.shape[1] // 2
+    split = two_sample_t(low[:, -half:], low[:, :half], np.abs(low).max(axis=1))
+    spread = two_sample_t(distance[:, given], distance[:, ~given], distance.max(axis=1))
+    return split.p, spread.p
+
+
+def period_scores(e: Estimand, plan: pd.DataFrame, y: np.ndarray) -> np.ndarray:
+    """Return one score per person and period, shape (B, people, periods).
+
+    Parameters
+    ----------
+    e : Estimand
+        Its coefficients over occasions weigh the rows of a period.
+    plan : pandas.DataFrame
+    y : numpy.ndarray, shape (B, rows)
+        Complete.
+    """
     weight = np.ones(len(plan))
     for factor, coefficients in e.contrast:
         if factor != "treatment":
             by_level = dict(coefficients)
             weight *= [by_level.get(str(v), 0.0) for v in plan[factor]]
+    if all(f == "treatment" for f, _ in e.contrast):  # several rows of a period: their mean
+        weight /= plan.groupby(["subject", "period"], observed=True)["subject"].transform("size")
     subject = plan["subject"].cat.codes.to_numpy()
     period = plan["period"].cat.codes.to_numpy()
-    n = subject.max() + 1
-    into = np.zeros((len(plan), n * 2))
-    into[np.arange(len(plan)), subject * 2 + period] = weight
-    scores = (y @ into).reshape(len(y), n, 2)
-    first = plan.drop_duplicates("subject")["sequence"].cat.codes.to_numpy() == 0
-    return two_stage_tests(scores, first, GATE).p
+    people, periods = subject.max() + 1, period.max() + 1
+    into = np.zeros((len(plan), people * periods))
+    into[np.arange(len(plan)), subject * periods + period] = weight
+    return (y @ into).reshape(len(y), people, periods)

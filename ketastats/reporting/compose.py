@@ -11,6 +11,7 @@ from ketastats.reporting.opening import banner, facts, short_answers
 from ketastats.reporting.results import FILE as RESULTS
 from ketastats.reporting.results import results_data
 from ketastats.reporting.section_answers import both_schools, interaction_section
+from ketastats.reporting.section_association import association_section
 from ketastats.reporting.section_change import what_would_change
 from ketastats.reporting.section_data import the_data
 from ketastats.reporting.section_design import question_and_design
@@ -39,6 +40,7 @@ def compose(material: Material) -> Document:
         both_schools(material),
         interaction_section(material),
         family_section(material, material.families),
+        association_section(material),
         tempting_analyses(material),
         diagnostics(material),
         what_would_change(material),

@@ -20,7 +20,9 @@ from ketastats.study.scales import units
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ketastats.diagnosis.association import AssociationPanel
     from ketastats.diagnosis.family import FamilyPanel
+    from ketastats.diagnosis.heterogeneity import HeterogeneityPanel
     from ketastats.diagnosis.pitfalls import PitfallPanel
     from ketastats.diagnosis.printed import PrintedPanel
     from ketastats.diagnosis.random_part import RandomPartPanel
@@ -63,6 +65,9 @@ class Material:
     printed : tuple of PrintedPanel
     families : tuple of FamilyPanel
         Questions of one kind, such as many brain regions.
+    associations : tuple of AssociationPanel
+    heterogeneity : tuple of HeterogeneityPanel
+        Of a two-period crossover: people who differ in the effect.
     """
 
     results: Results
@@ -81,6 +86,8 @@ class Material:
     said: Mapping[str, pd.DataFrame] = field(default_factory=lambda: MappingProxyType({}))
     printed: tuple[PrintedPanel, ...] = ()
     families: tuple[FamilyPanel, ...] = ()
+    associations: tuple[AssociationPanel, ...] = ()
+    heterogeneity: tuple[HeterogeneityPanel, ...] = ()
 
     @property
     def study(self) -> Study:
@@ -170,8 +177,10 @@ def gather(
     -------
     Material
     """
+    from ketastats.diagnosis.association import association_panels
     from ketastats.diagnosis.choices import method_choices
     from ketastats.diagnosis.family import family_panels
+    from ketastats.diagnosis.heterogeneity import heterogeneity_panels
     from ketastats.diagnosis.influence import leave_one_out
     from ketastats.diagnosis.multiplicity import adjusted_p
     from ketastats.diagnosis.pitfalls import on_data, pitfall_panels
@@ -190,6 +199,13 @@ def gather(
             pitfalls = pitfall_panels(results.study, draws=draws, seed=seed, progress=say)
         with _noting(omitted, "the printed statistics"):
             printed = printed_panels(results.study, draws=draws, seed=seed, progress=say)
+    associations: tuple[AssociationPanel, ...] = ()
+    with _noting(omitted, "associations between outcomes"):
+        associations = association_panels(results, draws=draws, seed=seed)
+    differing: tuple[HeterogeneityPanel, ...] = ()
+    if draws > 0:
+        with _noting(omitted, "people who differ in the effect"):
+            differing = heterogeneity_panels(results.study, draws=draws, seed=seed)
     families: tuple[FamilyPanel, ...] = ()
     with _noting(omitted, "questions of one kind"):
         families = family_panels(results, draws=min(draws, FAMILY_DRAWS), seed=seed)
@@ -222,6 +238,8 @@ def gather(
         said=said,
         printed=printed,
         families=families,
+        associations=associations,
+        heterogeneity=differing,
     )
 
 

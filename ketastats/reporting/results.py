@@ -48,6 +48,7 @@ class StoredResults:
         Per analysis: rows, variances, warnings, priors, gates.
     panels : mapping
         ``random_part``, ``pitfalls``, ``pitfalls_on_data``, ``printed``, ``families``,
+        ``associations``, ``heterogeneity``,
         ``method_choices``, ``left_out``, ``adjusted_p`` and ``mcse``.
     """
 
@@ -143,6 +144,15 @@ def results_data(material: Material) -> dict[str, Any]:
                 {"outcome": p.family.outcome, "factor": p.family.factor,
                  "table": records(p.table), "rates": records(p.rates)}
                 for p in material.families
+            ],
+            "associations": [
+                {"association": p.association.name, "on_data": records(p.on_data),
+                 "draws": records(p.draws), "printed": records(p.printed)}
+                for p in material.associations
+            ],
+            "heterogeneity": [
+                {"estimand": p.estimand, "sd": p.sd, "table": records(p.table)}
+                for p in material.heterogeneity
             ],
             "method_choices": {k: records(v) for k, v in material.choices.items()},
             "left_out": {k: records(v) for k, v in material.left_out.items()},

@@ -20,6 +20,7 @@ from ketastats.reporting.document import (
 )
 from ketastats.reporting.material import Material
 from ketastats.reporting.rows import absent_or, reml_cells, status_cell
+from ketastats.reporting.section_association import heterogeneity
 from ketastats.reporting.section_random_part import random_part, random_terms
 from ketastats.reporting.words import capital, count, left_out_sentence, p_range_sentence, people
 
@@ -34,6 +35,7 @@ def what_would_change(material: Material) -> Section:
         for what, why in material.omitted.items()
     ]
     blocks += random_part(material)
+    blocks += heterogeneity(material)
     blocks += _choices(material)
     blocks += _family(material)
     blocks += _completers(material)

@@ -101,6 +101,8 @@ def _rates(material: Material, panel: PitfallPanel) -> Table:
     by = {(r["truth"], r["side"]): r for r in panel.table.to_dict(orient="records")}
     unit = material.unit(e.outcome, e.scale)
     effect = float(by["declared", "right"]["effect"])
+    if panel.pitfall.rule == "responders":
+        return _responder_rates(panel)
     heads = (
         "side", "no effect in truth: claims one (false positives)",
         f"declared effect {n.plain(effect)}{f' {unit}' if unit else ''}: claims one",
@@ -121,6 +123,22 @@ def _rates(material: Material, panel: PitfallPanel) -> Table:
         f"Share of {draws} draws without missing rows in which each claims an effect, ± "
         f"Monte-Carlo standard error. A fit without a number claims none.{changed}",
         heads, rows, numbers=(1, 2, 3), file="pitfalls.csv",
+    )  # fmt: skip
+
+
+def _responder_rates(panel: PitfallPanel) -> Table:
+    """Return how often each side claims that responses differ, with and without reason."""
+    by = {(r["truth"], r["side"]): r for r in panel.table.to_dict(orient="records")}
+    rows = [
+        [cell(SIDES[side], str(by["none", side]["label"])), cell(_rate(by["none", side])),
+         cell(_rate(by["declared", side]))]
+        for side in ("tempting", "right")
+    ]  # fmt: skip
+    return table(
+        f"Share of {int(by['none', 'right']['draws'])} draws in which each claims that responses "
+        "differ, ± Monte-Carlo standard error.",
+        ("side", "all respond alike in truth (false positives)", "responses differ as declared"),
+        rows, numbers=(1, 2), file="pitfalls.csv",
     )  # fmt: skip
 
 

@@ -43,6 +43,15 @@ def all_tables(material: Material) -> dict[str, pd.DataFrame]:
     out["family-rates.csv"] = _stacked(
         {p.family.name: p.rates for p in material.families}, "family"
     )
+    out["heterogeneity.csv"] = _stacked(
+        {p.estimand: p.table for p in material.heterogeneity}, "estimand"
+    )
+    out["associations.csv"] = _stacked(
+        {p.association.name: p.on_data for p in material.associations}, "association"
+    )
+    out["associations-drawn.csv"] = _stacked(
+        {p.association.name: p.draws for p in material.associations}, "association"
+    )
     out["printed.csv"] = _stacked({p.claim.text: p.table for p in material.printed}, "printed")
     if material.adjusted is not None:
         out["adjusted_p.csv"] = material.adjusted

@@ -19,7 +19,7 @@ from ketastats.study.model import (
     Study,
 )
 from ketastats.study.outcome_build import build_outcome
-from ketastats.study.panel_build import build_claim, build_pitfall
+from ketastats.study.panel_build import build_association, build_claim, build_pitfall
 from ketastats.study.priors import check_priors
 
 if TYPE_CHECKING:
@@ -63,6 +63,10 @@ def build_study(file: StudyFile, where: str) -> Study:
         build_pitfall(name, p, design, by_name, estimands, analyses, f"{where}: pitfalls.{name}")
         for name, p in file.pitfalls.items()
     )
+    associations = tuple(
+        build_association(name, a, design, by_name, f"{where}: associations.{name}")
+        for name, a in file.associations.items()
+    )
     s = file.study
     return Study(
         id=s.id,
@@ -82,6 +86,7 @@ def build_study(file: StudyFile, where: str) -> Study:
         ),
         factor_labels=tuple(s.labels.items()),
         pitfalls=pitfalls,
+        associations=associations,
     )
 
 

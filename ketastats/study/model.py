@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Amount",
     "Analysis",
+    "Association",
     "BinomialScale",
     "CarryOver",
     "Cluster",
@@ -257,6 +258,36 @@ class PublishedClaim:
 
 
 @dataclass(frozen=True, slots=True)
+class Association:
+    """A correlation over subjects between two outcomes, and what is left of it beside a third.
+
+    Attributes
+    ----------
+    name, title, why : str
+    x, y : tuple of (str, Pairs)
+        An outcome and the occasion at which it is taken.
+    given : tuple of (str, Pairs)
+        What is partialled out; empty for nothing.
+    where : Pairs
+        Subjects that enter; empty for all.
+    printed : tuple of float
+        Correlations that the paper prints.
+    printed_n : int
+        Their number of subjects; 0 when none is printed.
+    """
+
+    name: str
+    title: str
+    why: str
+    x: tuple[str, Pairs]
+    y: tuple[str, Pairs]
+    given: tuple[str, Pairs] | tuple[()] = ()
+    where: Pairs = ()
+    printed: tuple[float, ...] = ()
+    printed_n: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Pitfall:
     """A tempting analysis beside the right one, for a question that both seem to answer.
 
@@ -268,6 +299,7 @@ class Pitfall:
         and another is not, taken for a difference. ``own control``: each part of the experiment
         re-expressed on the mean of its own controls, which are then dropped. ``two stages``:
         carry-over is tested first, and period 1 alone used where it is significant.
+        ``responders``: subjects split by their own change, and the halves compared.
     estimand, right : str
         The question, and the analysis that answers it.
     tempting : str
@@ -284,6 +316,8 @@ class Pitfall:
         Factor whose effects are taken away for the null; the first one of the contrast by default.
     alike : tuple of (str, str, str)
         Instead: factor, a level, and the level whose effects it gets.
+    component : str
+        Rule ``responders``: the part of the spread by which responses differ; zero for the null.
     spread : tuple of (str, float)
         SDs of the outcome's spread to use instead of the declared ones.
     """
@@ -302,6 +336,7 @@ class Pitfall:
     by: str = ""
     without: str = ""
     alike: tuple[tuple[str, str, str], ...] = ()
+    component: str = ""
     spread: tuple[tuple[str, float], ...] = ()
 
 
@@ -343,6 +378,7 @@ class Study:
     provenance: tuple[Provenance, ...]
     factor_labels: tuple[tuple[str, str], ...]
     pitfalls: tuple[Pitfall, ...] = ()
+    associations: tuple[Association, ...] = ()
 
     def outcome(self, name: str | None = None) -> Outcome:
         """Return the outcome called ``name`` (the first one without a name)."""

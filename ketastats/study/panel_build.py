@@ -10,22 +10,30 @@ from ketastats.study.checks import all_factors, known
 from ketastats.study.formula import names_in, split_formula
 from ketastats.study.model import (
     Analysis,
+    Association,
     Design,
     Estimand,
     Outcome,
+    Pairs,
     Pitfall,
     Printed,
     PublishedClaim,
 )
 
 if TYPE_CHECKING:
-    from ketastats.study.schema import ClaimTable, PitfallTable
+    from ketastats.study.schema import (
+        AssociationTable,
+        ClaimTable,
+        MeasureTable,
+        PitfallTable,
+    )
 
 NEEDS = {
     "analysis": ("tempting",),
     "two tests": ("shown", "not_shown"),
     "own control": ("control", "by"),
     "two stages": (),
+    "responders": ("component",),
 }
 """What a rule must name; a key of another rule is refused."""
 
@@ -69,6 +77,62 @@ def build_claim(
         known(part, named, "factor of the formula", f"{place}.term")
     return PublishedClaim(
         table.text, table.about, table.source, Printed(s.F, s.term, s.formula, tuple(rows))
+    )
+
+
+def build_association(
+    name: str,
+    table: AssociationTable,
+    design: Design,
+    outcomes: Mapping[str, Outcome],
+    where: str,
+) -> Association:
+    """Build an association.
+
+    Raises
+    ------
+    StudyError
+        For an outcome, a factor or a level that does not exist, or an occasion that is left open.
+    """
+
+    def measure(part: MeasureTable, key: str) -> tuple[str, Pairs]:
+        place = f"{where}.{key}"
+        known(part.outcome, outcomes, "outcome", f"{place}.outcome")
+        occasions = {o.name: o.levels for o in outcomes[part.outcome].occasions}
+        for factor, level in part.at.items():
+            known(factor, occasions, "occasion of this outcome", f"{place}.at")
+            known(level, occasions[factor], f"level of {factor}", f"{place}.at.{factor}")
+        for factor in occasions:
+            if factor not in part.at:
+                raise StudyError(
+                    f"{part.outcome} is measured at several levels of {factor!r}",
+                    where=f"{place}.at",
+                    mend=f'say which: at = {{ {factor} = "..." }}',
+                )
+        return part.outcome, tuple(part.at.items())
+
+    x, y = measure(table.x, "x"), measure(table.y, "y")
+    given = measure(table.given, "given") if table.given is not None else ()
+    subjects = dict(design.factors) | {s.name: s.levels for s in design.strata}
+    for factor, level in table.where.items():
+        known(factor, subjects, "factor between subjects", f"{where}.where")
+        known(level, subjects[factor], f"level of {factor}", f"{where}.where.{factor}")
+    if bool(table.printed) != (table.printed_n is not None):
+        raise StudyError(
+            "printed correlations and their number of subjects go together",
+            where=f"{where}.printed",
+            mend="give printed and printed_n, or neither",
+        )
+    return Association(
+        name=name,
+        title=table.title,
+        why=table.why,
+        x=x,
+        y=y,
+        given=given,
+        where=tuple(table.where.items()),
+        printed=tuple(table.printed),
+        printed_n=table.printed_n or 0,
     )
 
 
@@ -131,8 +195,8 @@ def build_pitfall(
                 known(one, factors[factor], f"level of {factor}", f"{where}.alike.{factor}")
             alike.append((factor, level, like))
     declared = [s.name for s in outcomes[outcome].spread]
-    for component in table.spread:
-        known(component, declared, f"component of spread of {outcome}", f"{where}.spread")
+    for component in [*table.spread, *([table.component] if table.component else [])]:
+        known(component, declared, f"component of spread of {outcome}", where)
     return Pitfall(
         name=name,
         title=table.title,
@@ -148,5 +212,6 @@ def build_pitfall(
         by=table.by,
         without=table.without,
         alike=tuple(alike),
+        component=table.component,
         spread=tuple(table.spread.items()),
     )

@@ -273,12 +273,32 @@ class ClaimTable(Strict):
     statistic: PrintedTable | None = None
 
 
+class MeasureTable(Strict):
+    """An outcome at one occasion."""
+
+    outcome: str
+    at: dict[str, str] = {}
+
+
+class AssociationTable(Strict):
+    """[associations.NAME]: a correlation over subjects."""
+
+    title: str
+    why: str = ""
+    x: MeasureTable
+    y: MeasureTable
+    given: MeasureTable | None = None
+    where: dict[str, str] = {}
+    printed: list[Annotated[float, Field(gt=-1, lt=1)]] = []
+    printed_n: Annotated[int, Field(ge=5)] | None = None
+
+
 class PitfallTable(Strict):
     """[pitfalls.NAME]: a tempting analysis beside the right one."""
 
     title: str
     why: str = ""
-    rule: Literal["analysis", "two tests", "own control", "two stages"] = "analysis"
+    rule: Literal["analysis", "two tests", "own control", "two stages", "responders"] = "analysis"
     estimand: str
     right: str
     tempting: str = ""
@@ -289,6 +309,7 @@ class PitfallTable(Strict):
     by: str = ""
     without: str = ""
     alike: dict[str, dict[str, str]] = {}
+    component: str = ""
     spread: dict[str, NonNegative] = {}
 
 
@@ -303,6 +324,7 @@ class StudyFile(Strict):
     analyses: dict[Name, AnalysisTable] = {}
     claims: list[ClaimTable] = []
     pitfalls: dict[Name, PitfallTable] = {}
+    associations: dict[Name, AssociationTable] = {}
 
 
 StudyTable.model_rebuild()

@@ -92,11 +92,11 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_larger_number_or_mean_never_gives_a_smaller_value(kind):
-    draw = KINDS[kind]
-    z, p = np.sort(RNG.normal(0, 2, 3000)), np.sort(RNG.random(3000))
-    for at in (0.003, 0.2, 0.5, 0.51, 0.96):
-        assert (np.diff(draw(z, np.full(3000, at))) >= 0).all()
+    draw, rng = KINDS[kind], np.random.default_rng(8)
+    z, p = np.sort(rng.normal(0, 2, 3000)), np.sort(rng.random(3000))
     slack = 1e-12 if kind == "beta" else 0  # computed values of equal quantiles may differ by that
+    for at in (0.003, 0.2, 0.5, 0.51, 0.96):
+        assert (np.diff(draw(z, np.full(3000, at))) >= -slack).all()
     for at in (-2.0, -0.3, 0.0, 1.0, 2.5):
         assert (np.diff(draw(np.full(3000, at), p)) >= -slack).all()
 
