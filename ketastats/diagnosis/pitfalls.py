@@ -11,7 +11,7 @@ from scipy.special import stdtr
 
 from ketastats.core.errors import DataError, StudyError
 from ketastats.core.threads import one_thread
-from ketastats.diagnosis.batch import answers, draw_complete, share_of
+from ketastats.diagnosis.batch import answers, draw_complete, problem_of, share_of
 from ketastats.frequentist.t_tests import two_sample_t
 from ketastats.frequentist.two_stage import two_stage_tests
 from ketastats.study.checks import all_factors
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 LOOPED = 400
 """Draws where an analysis is fitted one draw at a time (GEE): a 5 % rate is known to 1.1 points."""
+
+COSTLY = 2e9
+"""Rows x columns squared x draws of a mixed model above which draws are left out, down to
+:data:`LOOPED`: about 15 seconds a truth."""
 
 GATE = 0.10
 """Level at which the two-stage procedure tests carry-over (Grizzle 1965, Biometrics 21:467)."""
@@ -166,7 +170,7 @@ def pitfall_panels(
     ----------
     study : Study
     draws : int
-        Draws per truth, at most :data:`LOOPED` where a side is fitted one draw at a time.
+        Draws per truth; fewer where an analysis is slow, see :func:`affordable`.
     seed : int
     progress : callable, optional
 
@@ -186,8 +190,7 @@ def _panel(study: Study, pitfall: Pitfall, draws: int, seed: int) -> PitfallPane
     import pandas as pd
 
     e = study.estimand(pitfall.estimand)
-    engines = {study.analysis(a).engine for a in (pitfall.right, pitfall.tempting) if a}
-    count = min(draws, LOOPED) if "gee" in engines else draws
+    count = affordable(study, pitfall, draws)
     records = []
     for truth in ("none", "declared"):
         changed = with_spread(study if truth == "declared" else null_of(study, pitfall), pitfall)
@@ -208,6 +211,21 @@ def _panel(study: Study, pitfall: Pitfall, draws: int, seed: int) -> PitfallPane
                 }
             )
     return PitfallPanel(pitfall, pd.DataFrame(records))
+
+
+def affordable(study: Study, pitfall: Pitfall, draws: int) -> int:
+    """Return how many draws a pitfall is given: fewer where one of its analyses is slow."""
+    count = draws
+    if pitfall.rule == "responders":
+        return count
+    for name in {pitfall.right, pitfall.tempting} - {""}:
+        a = study.analysis(name)
+        if a.engine == "gee":
+            count = min(count, LOOPED)
+        elif a.engine == "reml":
+            rows, columns = problem_of(study, a).x.shape
+            count = min(count, max(int(COSTLY / (rows * columns**2)), LOOPED))
+    return count
 
 
 def side_label(study: Study, pitfall: Pitfall, side: str) -> str:

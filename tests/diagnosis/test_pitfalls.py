@@ -204,3 +204,14 @@ def test_the_rate_of_own_controls_is_that_of_plain_normal_data():
     exact = 2 * stats.t.sf(stats.t.isf(0.025, 4 * (n - 1)) / np.sqrt(3), 4 * (n - 1))
     assert rate == pytest.approx(exact, abs=4 * np.sqrt(0.25 * 0.75 / draws))
     assert exact == pytest.approx(0.25, abs=0.01)
+
+
+def test_slow_analyses_get_fewer_draws_and_say_so():
+    from ketastats.diagnosis.pitfalls import LOOPED, affordable
+
+    mice, people = ks.load_study("yokoyama2024"), ks.load_study("jelen2025")
+    assert affordable(people, pitfall(people, "spectra"), 2000) == 2000
+    assert affordable(people, pitfall(people, "pairs"), 2000) == LOOPED
+    few = affordable(mice, pitfall(mice, "two_tests"), 2000)
+    assert LOOPED <= few < 2000
+    assert affordable(mice, pitfall(mice, "two_tests"), 50) == 50
