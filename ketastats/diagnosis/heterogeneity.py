@@ -10,7 +10,7 @@ from scipy.stats import chi2
 
 from ketastats.core.threads import one_thread
 from ketastats.diagnosis.batch import draw_complete
-from ketastats.diagnosis.pitfalls import period_scores
+from ketastats.diagnosis.pitfall_rules import period_scores
 from ketastats.frequentist.lmm import lmm_many
 from ketastats.study.model import Design, Estimand, Outcome, Spread, Study
 from ketastats.study.scales import is_linear

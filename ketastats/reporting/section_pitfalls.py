@@ -20,6 +20,7 @@ from ketastats.reporting.document import (
     table,
 )
 from ketastats.reporting.material import Material
+from ketastats.reporting.section_random_part import TRUTH_NAMES
 from ketastats.reporting.words import VERDICT_MEANING, capital, size_verdict
 
 if TYPE_CHECKING:
@@ -28,13 +29,6 @@ if TYPE_CHECKING:
     from ketastats.diagnosis.pitfalls import PitfallPanel
     from ketastats.diagnosis.printed import PrintedPanel
     from ketastats.study.model import Pitfall
-
-TRUTH_NAMES = {
-    "none": "no effect",
-    "half": "half the declared effect",
-    "shrunk": "0.67 of the declared effect",
-    "claimed": "the declared effect",
-}
 
 
 def tempting_analyses(material: Material) -> Section | None:

@@ -22,7 +22,8 @@ from ketastats.diagnosis.heterogeneity import (
     replicate,
     with_own_effects,
 )
-from ketastats.diagnosis.pitfalls import null_of, responder_p
+from ketastats.diagnosis.pitfall_rules import responder_p
+from ketastats.diagnosis.pitfalls import null_of
 
 
 @pytest.fixture

@@ -10,14 +10,13 @@ from scipy import stats
 import ketastats as ks
 from ketastats.core.errors import StudyError
 from ketastats.diagnosis.batch import answers, draw_complete
+from ketastats.diagnosis.pitfall_rules import own_control_p, two_stage_p
 from ketastats.diagnosis.pitfalls import (
+    both_sides,
     effect_of,
     null_of,
     on_data,
-    own_control_p,
     pitfall_panels,
-    tempting,
-    two_stage_p,
     with_spread,
 )
 from ketastats.frequentist.two_stage import two_stage
@@ -106,7 +105,7 @@ def test_two_tests_claim_what_two_answers_say():
     asked = [study.estimand(n) for n in (p.shown, p.not_shown)]
     found = answers(study, study.analysis(p.right), asked, y)
     expected = (found.p[:, 0] < 0.05) & (found.p[:, 1] >= 0.05)
-    assert (tempting(study, p, y).claimed == expected).all()
+    assert (both_sides(study, p, y)["tempting"].claimed == expected).all()
     assert expected.any() and not expected.all()
 
 
