@@ -106,13 +106,7 @@ def _gee(
         "warnings": list(fit.warnings),
         "status": fit.status,
     }
-    table = by_scale(
-        analysis,
-        estimands,
-        ready.scales,
-        lambda asked, scale: fit.contrast(estimands=asked, scale=scale),
-    )
-    return Answer(analysis, table, details, fit)
+    return _on_every_scale(analysis, estimands, ready.scales, fit, details)
 
 
 def _glmm(
@@ -138,10 +132,21 @@ def _glmm(
         "warnings": list(fit.warnings),
         "status": fit.status,
     }
+    return _on_every_scale(analysis, estimands, ready.scales, fit, details)
+
+
+def _on_every_scale(
+    analysis: Analysis,
+    estimands: tuple[Estimand, ...],
+    scales: tuple[str, ...],
+    fit: Any,
+    details: Mapping[str, Any],
+) -> Answer:
+    """Return the answer of a fit whose ``contrast`` takes a scale."""
     table = by_scale(
         analysis,
         estimands,
-        ready.scales,
+        scales,
         lambda asked, scale: fit.contrast(estimands=asked, scale=scale),
     )
     return Answer(analysis, table, details, fit)
@@ -234,13 +239,7 @@ def _mcmc(
         "warnings": list(post.warnings),
         "status": post.status,
     }
-    table = by_scale(
-        analysis,
-        estimands,
-        ready.scales,
-        lambda asked, scale: post.contrast(estimands=asked, scale=scale),
-    )
-    return Answer(analysis, table, details, post)
+    return _on_every_scale(analysis, estimands, ready.scales, post, details)
 
 
 def _subjects(data: pd.DataFrame, rows: np.ndarray) -> int:
