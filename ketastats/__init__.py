@@ -31,6 +31,8 @@ _HOME = {
     "glmm": "ketastats.frequentist.glmm",
     "glmm_many": "ketastats.frequentist.glmm",
     "mcmc": "ketastats.bayesian.mcmc",
+    "posterior": "ketastats.bayesian.exact.fit",
+    "posterior_many": "ketastats.bayesian.exact.fit",
     "analyse": "ketastats.analysis.run",
     "completers": "ketastats.analysis.run",
     "register_engine": "ketastats.analysis.engines",
@@ -54,6 +56,7 @@ _HOME = {
 if TYPE_CHECKING:
     from ketastats.analysis.engines import register_engine
     from ketastats.analysis.run import analyse, completers
+    from ketastats.bayesian.exact.fit import posterior, posterior_many
     from ketastats.bayesian.linked import mcmc_linked
     from ketastats.bayesian.mcmc import mcmc
     from ketastats.core.errors import (
@@ -114,6 +117,8 @@ __all__ = [
     "packaged_studies",
     "paired_t",
     "parse_study",
+    "posterior",
+    "posterior_many",
     "randomisation_test",
     "rank_interaction",
     "rank_tests",

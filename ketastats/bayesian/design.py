@@ -49,6 +49,18 @@ class StandardDesign:
 
 
 def standard_design(problem: Problem, data: pd.DataFrame) -> StandardDesign:
+    """Standardise a problem in difference coding, for the sampler.
+
+    Raises
+    ------
+    FormulaError
+        As :func:`scaled_design`, and when a random term has correlated effects.
+    """
+    check_random(problem.random)
+    return scaled_design(problem, data)
+
+
+def scaled_design(problem: Problem, data: pd.DataFrame) -> StandardDesign:
     """Standardise a problem in difference coding.
 
     Parameters
@@ -60,10 +72,8 @@ def standard_design(problem: Problem, data: pd.DataFrame) -> StandardDesign:
     Raises
     ------
     FormulaError
-        When the formula leaves out an intercept or main effect that other terms contain, or a
-        random term has correlated effects.
+        When the formula leaves out an intercept or main effect that other terms contain.
     """
-    check_random(problem.random)
     names = problem.names
     intercept = names.index("Intercept") if "Intercept" in names else -1
     used = data.iloc[problem.rows]
@@ -74,7 +84,7 @@ def standard_design(problem: Problem, data: pd.DataFrame) -> StandardDesign:
     if intercept >= 0 and any(parts):
         x, back, centred = _centred(problem, shifted, parts)
     sds = _covariate_sds(parts, shifted)
-    z_scale = np.array([_slope_sd(r) for r in problem.random])
+    z_scale = np.array([slope_sd(r, 0) for r in problem.random])
     return StandardDesign(
         x=x / sds,
         back=back / sds,
@@ -151,11 +161,15 @@ def prior_lines(
             f"the SD of the covariate{centred}",
         )
         for name, s in design.covariates
+        if effects.family == "normal"
     ]
-    for r, s in zip(problem.random, design.z_scale, strict=True):
-        if r.effects != ("1",):
+    for r in problem.random:
+        for i, effect in enumerate(r.effects):
+            if effect == "1":
+                continue
+            s = slope_sd(r, i)
             scaled = Prior(sd.family, (*sd.parameters[:-1], float(f"{sd.parameters[-1] / s:.4g}")))
-            name = r.parameters[0][2]
+            name = next(n for a, b, n in r.parameters if a == b == i)
             lines.append(
                 (f"sd {name}", f"{scaled}: that of the SDs / {s:.4g}, the SD of the covariate")
             )
@@ -210,7 +224,8 @@ def _covariate_sds(parts: list[tuple[str, ...]], shifted: pd.DataFrame) -> np.nd
     return sds
 
 
-def _slope_sd(r: RandomDesign) -> float:
-    if r.effects == ("1",):
+def slope_sd(r: RandomDesign, effect: int) -> float:
+    """Return the SD of a random slope's covariate, 1 for an intercept."""
+    if r.effects[effect] == "1":
         return 1.0
-    return float(np.std(r.z[r.group >= 0, 0], ddof=1)) or 1.0
+    return float(np.std(r.z[r.group >= 0, effect], ddof=1)) or 1.0

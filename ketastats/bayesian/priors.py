@@ -13,7 +13,7 @@ from ketastats.bayesian.likelihood import GAUSSIAN, Likelihood
 from ketastats.core.errors import DataError, StudyError
 from ketastats.study.lookup import suggestion
 from ketastats.study.model import Scale
-from ketastats.study.priors import Prior, parse_prior
+from ketastats.study.priors import EXACT, Prior, parse_prior
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,13 @@ def choose_priors(
             )
     notes: list[str] = []
     chosen: dict[str, Prior] = {r: parse_prior(t, r) for r, t in given.items() if r in ROLES}
+    for role, prior in chosen.items():
+        if prior.family in EXACT:
+            raise StudyError(
+                f"the sampler has no prior {prior.family!r}",
+                where=f"priors.{role}",
+                mend="use ks.posterior, or another family",
+            )
     text = {r: t.strip() for r, t in given.items()}
     if len(chosen) < len(ROLES):
         roles = [r for r in ROLES if r not in chosen]

@@ -1,4 +1,4 @@
-"""Prior distributions as text: ``normal(0, 10)``, ``half-normal(10)``."""
+"""Prior distributions as text: ``normal(0, 10)``, ``half-normal(10)``, ``flat``."""
 
 from __future__ import annotations
 
@@ -8,19 +8,30 @@ from dataclasses import dataclass
 
 from ketastats.core.errors import StudyError
 
-_PATTERN = re.compile(r"\s*([a-z-]+)\s*\(\s*([-+.\deE]+(?:\s*,\s*[-+.\deE]+)*)\s*\)\s*$")
+_PATTERN = re.compile(r"\s*([a-z-]+)\s*(?:\(\s*([-+.\deE]+(?:\s*,\s*[-+.\deE]+)*)\s*\))?\s*$")
+_SD = {"half-normal": 1, "exponential": 1, "half-t": 2}
+_EFFECTS = {"normal": 2, "standardised-cauchy": 1, "hierarchical": 1, "flat": 0}
 FAMILIES = {
-    "effects": {"normal": 2},
-    "intercept": {"normal": 2},
-    "sd": {"half-normal": 1, "exponential": 1, "half-t": 2},
+    "effects": _EFFECTS,
+    "intercept": {"normal": 2, "flat": 0},
+    "sd": _SD,
+    "residual": _SD | {"jeffreys": 0},
+    "correlation": {"lkj": 1},
     "cutpoints": {"dirichlet": 1},
+    "a term": _EFFECTS,
 }
+"""By role; any other role is the name of a term or of an estimand."""
+EXACT = ("standardised-cauchy", "hierarchical", "flat", "jeffreys", "lkj")
+"""What only the exact posterior takes."""
 _SLOTS = {
     "normal": "mean, sd",
     "half-normal": "scale",
     "exponential": "scale",
     "half-t": "df, scale",
     "dirichlet": "weight",
+    "standardised-cauchy": "scale",
+    "hierarchical": "scale",
+    "lkj": "shape",
 }
 
 
@@ -28,14 +39,18 @@ _SLOTS = {
 class Prior:
     """A distribution and its parameters.
 
-    normal(mean, sd), half-normal(scale), exponential(scale), half-t(df, scale), dirichlet(weight).
+    normal(mean, sd), half-normal(scale), exponential(scale), half-t(df, scale), dirichlet(weight);
+    for the exact posterior also standardised-cauchy(scale) of effects in residual SDs,
+    hierarchical(scale) for normal(0, s) effects with s half-normal(scale), flat, jeffreys (1 / SD)
+    and lkj(shape) of a correlation.
     """
 
     family: str
     parameters: tuple[float, ...]
 
     def __str__(self) -> str:
-        return f"{self.family}({', '.join(f'{p:g}' for p in self.parameters)})"
+        inside = ", ".join(f"{p:g}" for p in self.parameters)
+        return f"{self.family}({inside})" if inside else self.family
 
 
 def parse_prior(text: str, role: str, *, where: str = "priors") -> Prior:
@@ -45,7 +60,8 @@ def parse_prior(text: str, role: str, *, where: str = "priors") -> Prior:
     ----------
     text : str
     role : str
-        ``effects``, ``intercept``, ``sd`` or ``cutpoints``.
+        ``effects``, ``intercept``, ``sd``, ``residual``, ``correlation``, ``cutpoints``, or the
+        name of a term of the formula or of an estimand.
     where : str
         Named in errors.
 
@@ -56,12 +72,12 @@ def parse_prior(text: str, role: str, *, where: str = "priors") -> Prior:
     """
     place = f"{where}.{role}"
     match = _PATTERN.match(text)
-    allowed = FAMILIES[role]
-    mend = "use one of " + ", ".join(f"{f}({_SLOTS[f]})" for f in allowed)
+    allowed = FAMILIES.get(role, FAMILIES["a term"])
+    mend = "use one of " + ", ".join(f"{f}({_SLOTS[f]})" if n else f for f, n in allowed.items())
     if match is None or match.group(1) not in allowed:
         raise StudyError(f"cannot read the prior {text!r}", where=place, mend=mend)
     try:
-        parameters = tuple(float(p) for p in match.group(2).split(","))
+        parameters = tuple(float(p) for p in (match.group(2) or "").split(",") if p)
     except ValueError:
         raise StudyError(f"cannot read the prior {text!r}", where=place, mend=mend) from None
     family = match.group(1)

@@ -1,0 +1,198 @@
+r"""The Gaussian mixed model at given standard deviations.
+
+With :math:`y \mid \beta \sim N(X \beta, V)` and :math:`\beta \sim N(m, S)` (Lindley & Smith 1972,
+J R Stat Soc B 34:1), where :math:`e = y - X \hat\beta` for least-squares :math:`\hat\beta`,
+:math:`d = m - \hat\beta` and :math:`A = X'V^{-1}X + S^{-1}`:
+
+.. math::
+   \beta \mid y &\sim N(\hat\beta + A^{-1} b, A^{-1}), \quad b = X'V^{-1}e + S^{-1}d, \\
+   \log p(y) &= -\tfrac12 \{ n \log 2\pi + \log|V| + \log|S| + \log|A|
+     + e'V^{-1}e + d'S^{-1}d - b'A^{-1}b \}.
+
+A flat coefficient has :math:`S^{-1} = 0`; it takes :math:`\log 2\pi` from n and nothing from
+:math:`\log|S|`, and with all flat the second line is the REML likelihood.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ketastats.bayesian.exact.axes import Axis
+from ketastats.bayesian.exact.linear import invert, solve
+from ketastats.frequentist.moments import Moments, PatternGroup
+from ketastats.problem.build import Problem
+
+CHUNK = 50_000
+"""Numbers in the largest array of one pass over nodes: 0.4 MB, so that it stays near the core."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """Columns whose prior SD is a parameter.
+
+    Attributes
+    ----------
+    columns : numpy.ndarray of int
+    axis : int
+        Of the parameter.
+    times : int
+        Axis of the SD that multiplies it (the residual's, for standardised effects); -1 for none.
+    """
+
+    columns: np.ndarray
+    axis: int
+    times: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gaussian:
+    """A mixed model with priors, ready for quadrature.
+
+    Attributes
+    ----------
+    problem : Problem
+        With X in standard units; see :mod:`ketastats.bayesian.design`.
+    axes : tuple of Axis
+        What is integrated numerically.
+    parameters : tuple of tuple of int
+        Per covariance parameter the axes whose values multiply to it: an SD twice, or a
+        correlation and two SDs.
+    location : numpy.ndarray, shape (q,)
+        Prior means.
+    precision : numpy.ndarray, shape (q, q)
+        Inverse prior covariance; zero for flat coefficients and for those of blocks.
+    logdet : float
+        Of the precision over the columns it is not zero for.
+    flat : int
+        Directions without a prior.
+    blocks : tuple of Block
+    """
+
+    problem: Problem
+    axes: tuple[Axis, ...]
+    parameters: tuple[tuple[int, ...], ...]
+    location: np.ndarray
+    precision: np.ndarray
+    logdet: float
+    flat: int
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AtNodes:
+    """The model of B outcomes at J nodes.
+
+    Attributes
+    ----------
+    constant : numpy.ndarray, shape (J,)
+        What the log density of an outcome has besides its quadratic form.
+    quad : numpy.ndarray, shape (J, B)
+        The quadratic form.
+    mean : numpy.ndarray, shape (K, J, B)
+        Of K rows over the coefficients.
+    var : numpy.ndarray, shape (K, J)
+    """
+
+    constant: np.ndarray
+    quad: np.ndarray
+    mean: np.ndarray
+    var: np.ndarray
+
+
+def covariances(model: Gaussian, values: np.ndarray) -> np.ndarray:
+    """Return variances and covariances from values on the axes, (J, axes) to (J, R)."""
+    return np.stack([np.prod(values[:, list(a)], axis=1) for a in model.parameters], axis=1)
+
+
+def block_precision(model: Gaussian, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the prior precision of block columns, (J, q), and the log determinant, (J,)."""
+    out = np.zeros((len(values), len(model.location)))
+    logdet = np.full(len(values), model.logdet)
+    for block in model.blocks:
+        sd = values[:, block.axis] * (values[:, block.times] if block.times >= 0 else 1.0)
+        out[:, block.columns] = sd[:, None] ** -2
+        logdet -= 2 * len(block.columns) * np.log(sd)
+    return out, logdet
+
+
+def inverses(group: PatternGroup, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return V^-1 of every pattern, (J, P, m, m), and log|V| over all blocks, (J,)."""
+    p, r, m, _ = group.basis.shape
+    v = (theta @ group.basis.transpose(1, 0, 2, 3).reshape(r, -1)).reshape(-1, m, m)
+    logdet = invert(v)
+    return v.reshape(len(theta), p, m, m), logdet.reshape(len(theta), p) @ group.counts
+
+
+def at_nodes(
+    model: Gaussian, moments: Moments, values: np.ndarray, rows: np.ndarray, outcomes: np.ndarray
+) -> AtNodes:
+    """Evaluate the model.
+
+    Parameters
+    ----------
+    model : Gaussian
+    moments : Moments
+        Of outcomes that miss the same rows.
+    values : numpy.ndarray, shape (J, axes)
+    rows : numpy.ndarray, shape (K, q)
+        Questions over the coefficients.
+    outcomes : numpy.ndarray of int, shape (B,)
+        Which of the batch.
+    """
+    q = moments.q
+    largest = max(
+        [
+            len(outcomes) * q,
+            q * q,
+            *(g.basis.shape[0] * g.basis.shape[-1] ** 2 for g in moments.groups),
+        ]
+    )
+    step = max(1, CHUNK // largest)
+    parts = [
+        _at_nodes(model, moments, values[i : i + step], rows, outcomes)
+        for i in range(0, max(len(values), 1), step)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    return AtNodes(
+        np.concatenate([p.constant for p in parts]),
+        np.concatenate([p.quad for p in parts]),
+        np.concatenate([p.mean for p in parts], axis=1),
+        np.concatenate([p.var for p in parts], axis=1),
+    )
+
+
+def _at_nodes(
+    model: Gaussian, moments: Moments, values: np.ndarray, rows: np.ndarray, outcomes: np.ndarray
+) -> AtNodes:
+    theta = covariances(model, values)
+    a, right, ee, logdet_v = information(model, moments, theta, outcomes)
+    extra, logdet_p = block_precision(model, values)
+    d = model.location - moments.shift[outcomes]  # (B, q)
+    fixed = d @ model.precision
+    right += fixed[:, None] + extra * d[:, None]
+    a += model.precision
+    np.einsum("jqq->jq", a)[...] += extra
+    dd = (fixed * d).sum(axis=1) + extra @ (d**2).T  # (J, B)
+    logdet_a, quad, mean, var = solve(a, right, rows)
+    n = moments.n[outcomes[0]] - model.flat
+    constant = -0.5 * (n * np.log(2 * np.pi) + logdet_v + logdet_a - logdet_p)
+    mean += (rows @ moments.shift[outcomes].T)[:, None]
+    return AtNodes(constant, ee + dd - quad, mean, var)
+
+
+def information(
+    model: Gaussian, moments: Moments, theta: np.ndarray, outcomes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return X'V^-1X (J, q, q), X'V^-1e (B, J, q), e'V^-1e (J, B) and log|V| (J,)."""
+    unit = np.where(moments.scale[outcomes] > 0, moments.scale[outcomes], 1.0)
+    xx = np.zeros((len(theta), moments.q, moments.q))
+    xy = np.zeros((len(outcomes), len(theta), moments.q))
+    yy, logdet = np.zeros((len(theta), len(outcomes))), np.zeros(len(theta))
+    for group in moments.groups:
+        inverse, part = inverses(group, theta)
+        gxx, gxy, gyy = group.contract(inverse[None], outcomes)
+        xx, xy, yy, logdet = xx + gxx[0], xy + gxy, yy + gyy.T, logdet + part
+    return xx, xy * np.sqrt(unit)[:, None, None], yy * unit, logdet
