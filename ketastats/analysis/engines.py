@@ -232,21 +232,66 @@ def _mcmc(
         "subjects": _subjects(data, post.problem.rows),
         "priors": dict(post.priors),
         "diagnostics": dict(post.diagnostics),
-        "gates": [
-            {"name": g.name, "value": g.value, "threshold": g.threshold, "passed": g.passed}
-            for g in post.gates
-        ],
+        "gates": _gates(post),
         "warnings": list(post.warnings),
         "status": post.status,
     }
     return _on_every_scale(analysis, estimands, ready.scales, post, details)
 
 
+def _posterior(
+    analysis: Analysis, estimands: tuple[Estimand, ...], data: pd.DataFrame, context: Context
+) -> Answer:
+    from ketastats.bayesian.exact.fit import posterior
+
+    if analysis.family != "gaussian":
+        raise StudyError(
+            f"the exact posterior is for Gaussian outcomes, not for {analysis.family!r}",
+            where=f"analyses.{analysis.name}.engine",
+            mend='write engine = "mcmc"',
+        )
+    outcome = context.study.outcome(analysis.outcome)
+    ready = response(outcome, analysis, data)
+    plain = is_linear(outcome.scale)
+    post = posterior(
+        analysis.formula,
+        ready.data,
+        outcome=analysis.outcome,
+        residual=analysis.residual or None,
+        priors=dict(analysis.priors),
+        scale=outcome.scale if plain else None,
+        typical_sd=outcome.typical_sd if plain else None,
+        estimands=estimands,
+        level=analysis.level,
+    )
+    details = {
+        "rows": len(post.problem.y),
+        "subjects": _subjects(data, post.problem.rows),
+        "priors": dict(post.priors),
+        "gates": _gates(post),
+        "warnings": list(post.warnings),
+        "status": post.status,
+    }
+    table = by_scale(
+        analysis, estimands, ready.scales, lambda asked, _: post.contrast(estimands=asked)
+    )
+    return Answer(analysis, table, details, post)
+
+
+def _gates(post: Any) -> list[dict[str, Any]]:
+    return [
+        {"name": g.name, "value": g.value, "threshold": g.threshold, "passed": g.passed}
+        for g in post.gates
+    ]
+
+
 def _subjects(data: pd.DataFrame, rows: np.ndarray) -> int:
     return int(data.iloc[rows]["subject"].nunique())
 
 
-_BUILT_IN = MappingProxyType({"reml": _reml, "mcmc": _mcmc, "glmm": _glmm, "gee": _gee})
+_BUILT_IN = MappingProxyType(
+    {"reml": _reml, "posterior": _posterior, "mcmc": _mcmc, "glmm": _glmm, "gee": _gee}
+)
 _REGISTERED: dict[str, UserEngine] = {}
 
 

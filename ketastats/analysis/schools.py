@@ -6,8 +6,14 @@ from collections.abc import Iterable
 
 FREQUENTIST = "frequentist"
 BAYESIAN = "bayesian"
-SCHOOLS = {FREQUENTIST: ("reml", "glmm", "gee"), BAYESIAN: ("mcmc",)}
-NAMES = {"reml": "REML", "glmm": "GLMM", "gee": "GEE", "mcmc": "posterior"}
+SCHOOLS = {FREQUENTIST: ("reml", "glmm", "gee"), BAYESIAN: ("posterior", "mcmc")}
+NAMES = {
+    "reml": "REML",
+    "glmm": "GLMM",
+    "gee": "GEE",
+    "posterior": "posterior",
+    "mcmc": "posterior",
+}
 """What tables and figures call an engine."""
 
 

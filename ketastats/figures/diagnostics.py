@@ -95,8 +95,8 @@ class Density:
     ----------
     label : str
     x, posterior : numpy.ndarray, shape (grid,)
-    prior : tuple of (float, float)
-        Mean and SD.
+    prior : tuple of (float, float) or None
+        Mean and SD; None where it is not normal.
     true : float
     interval : tuple of (float, float)
     """
@@ -104,7 +104,7 @@ class Density:
     label: str
     x: np.ndarray
     posterior: np.ndarray
-    prior: tuple[float, float]
+    prior: tuple[float, float] | None
     true: float
     interval: tuple[float, float]
 
@@ -164,11 +164,12 @@ def _density(ax: Axes, row: Density) -> None:
     ax.fill_between(row.x, row.posterior, where=inside.tolist(), color=PALETTE[1], alpha=0.35,
                     linewidth=0)  # fmt: skip
     ax.plot(row.x, row.posterior, color=PALETTE[1], linewidth=1.5)
-    ends = [row.x.min(), row.x.max(), 0.0]
-    grid = np.linspace(min(ends), max(ends), 201)
-    z = (grid - row.prior[0]) / row.prior[1]
-    prior = np.exp(-0.5 * z * z) / (row.prior[1] * np.sqrt(2 * np.pi))
-    ax.plot(grid, prior, color=INK, linestyle=(0, (4, 2)), linewidth=1)
+    if row.prior is not None:
+        ends = [row.x.min(), row.x.max(), 0.0]
+        grid = np.linspace(min(ends), max(ends), 201)
+        z = (grid - row.prior[0]) / row.prior[1]
+        prior = np.exp(-0.5 * z * z) / (row.prior[1] * np.sqrt(2 * np.pi))
+        ax.plot(grid, prior, color=INK, linestyle=(0, (4, 2)), linewidth=1)
     if np.isfinite(row.true):
         ax.axvline(row.true, color=INK, linewidth=2)
     ax.axvline(0, color=INK, linewidth=0.8, alpha=0.5)

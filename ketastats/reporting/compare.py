@@ -13,6 +13,8 @@ REML_DIGITS = 6
 """Where bytes cannot be asked for: other BLAS, other last bits, the same converged fit."""
 SAMPLED_DIGITS = 2
 """Draws of another platform differ, and agree within their Monte-Carlo error."""
+DIGITS = {"posterior": 4, "mcmc": SAMPLED_DIGITS}
+"""By engine: another lattice, chosen by last bits, agrees to the quadrature error."""
 FLOOR = 1e-9
 """Numbers below this are zero in another arithmetic."""
 _WIDTH = 60
@@ -165,7 +167,7 @@ def results_close(report: Mapping[str, Any], rebuilt: Mapping[str, Any]) -> str 
     if len(one) != len(other):
         return f"estimates: {len(one)} entries in the report, {len(other)} rebuilt"
     for k, (a, b) in enumerate(zip(one, other, strict=True)):
-        digits = SAMPLED_DIGITS if a["engine"] == "mcmc" else REML_DIGITS
+        digits = DIGITS.get(str(a["engine"]), REML_DIGITS)
         scale = 1.0 if a["engine"] == "mcmc" else 0.0  # of the probability of direction
         keys = [x for x in a if x not in ("notes", "prob_positive")]
         found = close_difference(

@@ -12,7 +12,7 @@ import numpy as np
 
 from ketastats.analysis.engines import Answer
 from ketastats.analysis.run import Results, row_of
-from ketastats.analysis.schools import label_of
+from ketastats.analysis.schools import engines_of, label_of
 from ketastats.core.errors import KetastatsError
 from ketastats.study.model import Estimand, Study
 from ketastats.study.scales import units
@@ -133,11 +133,12 @@ class Material:
         return label_of(str(r["engine"]) for r in rows if r is not None)
 
     def answers_of(self, outcome: str, engine: str | None = None) -> list[Answer]:
-        """Return the answers for one outcome, of one engine if given."""
+        """Return the answers for one outcome, of one engine or school if given."""
         return [
             a
             for a in self.results.answers
-            if a.analysis.outcome == outcome and engine in (None, a.analysis.engine)
+            if a.analysis.outcome == outcome
+            and (engine is None or a.analysis.engine in engines_of(engine))
         ]
 
     def estimand(self, name: str) -> Estimand:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ketastats.analysis.engines import Answer
+from ketastats.analysis.schools import BAYESIAN
 from ketastats.figures.diagnostics import residual_plots
 from ketastats.reporting import numbers as n
 from ketastats.reporting.document import (
@@ -48,24 +49,24 @@ def diagnostics(material: Material) -> Section:
 def _of_outcome(material: Material, outcome: Outcome) -> list[Block]:
     out: list[Block] = []
     reml = _main(material, outcome, "reml")
-    mcmc = _main(material, outcome, "mcmc")
-    if reml is not None or mcmc is not None:
-        out.append(_variance_table(material, outcome, reml, mcmc))
+    bayes = _main(material, outcome, BAYESIAN)
+    if reml is not None or bayes is not None:
+        out.append(_variance_table(material, outcome, reml, bayes))
         out += _partial_note(material, outcome)
     out += _warnings(material, outcome)
-    for answer in material.answers_of(outcome.name, "mcmc"):
+    for answer in material.answers_of(outcome.name, BAYESIAN):
         out.append(_gates_table(answer))
     if reml is not None:
         out.append(_residuals(material, outcome, reml))
-    if mcmc is not None:
-        picture = posterior_densities(material, outcome, mcmc)
+    if bayes is not None:
+        picture = posterior_densities(material, outcome, bayes)
         if picture is not None:
             out.append(picture)
     return out
 
 
 def _main(material: Material, outcome: Outcome, engine: str) -> Answer | None:
-    """Return the first answer of an engine that is neither published type nor completers only."""
+    """Return an engine's or school's first answer, not of published type or completers only."""
     for answer in material.answers_of(outcome.name, engine):
         a = answer.analysis
         if a.role != "published" and not a.completers and answer.result is not None:
@@ -104,10 +105,10 @@ def reml_components(model: MixedModel) -> dict[str, Component]:
 
 
 def _variance_table(
-    material: Material, outcome: Outcome, reml: Answer | None, mcmc: Answer | None
+    material: Material, outcome: Outcome, reml: Answer | None, bayes: Answer | None
 ) -> Table:
     fitted = reml_components(reml.result) if reml else {}  # type: ignore[arg-type]
-    drawn = posterior_sds(mcmc) if mcmc else {}
+    drawn = posterior_sds(bayes) if bayes else {}
     same = is_linear(outcome.scale) or (reml is not None and reml.analysis.response == "log")
     declared = {s.name: s for s in outcome.spread} if material.synthetic and same else {}
     heads = ["component"]
@@ -205,7 +206,7 @@ def _gates_table(answer: Answer) -> Table:
             ]
         )
     return table(
-        f"Checks of the sampler, {answer.analysis.label}.",
+        f"Checks of the posterior, {answer.analysis.label}.",
         ("check", "value", "threshold", "result"), rows, numbers=(1, 2), file="gates.csv",
     )  # fmt: skip
 

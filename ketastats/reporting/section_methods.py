@@ -72,6 +72,8 @@ def _how(a: Analysis) -> str:
     words += [f"residual {a.residual}"] * bool(a.residual)
     words += ["of logarithms"] * (a.response == "log")
     words += [f"df {a.ddf}"] * (a.engine == "reml")
+    if a.engine == "posterior":
+        words.append("by quadrature")
     if a.engine == "mcmc":
         words.append(f"{a.chains} chains of {a.draws} draws after {a.tune}")
     return ", ".join(words)
@@ -101,7 +103,7 @@ def _model(material: Material) -> list[Block]:
     for answer in material.results.answers:
         a = answer.analysis
         key = f"{a.outcome}"
-        if key in done or a.family != "gaussian" or a.engine not in ("reml", "mcmc"):
+        if key in done or a.family != "gaussian" or a.engine not in ("reml", "posterior", "mcmc"):
             continue
         done.add(key)
         blocks += model_formula(a.outcome, a.formula)
@@ -209,27 +211,69 @@ def _kenward_roger() -> list[Block]:
 
 
 def _bayes(material: Material) -> list[Block]:
-    answers = _answers(material, "mcmc")
-    if not answers:
+    exact, sampled = _answers(material, "posterior"), _answers(material, "mcmc")
+    if not (exact or sampled):
         return []
-    blocks: list[Block] = [
-        Heading(rich("Posterior")),
+    blocks: list[Block] = [Heading(rich("Posterior")), *_quadrature(exact)]
+    if sampled:
+        blocks.append(
+            paragraph(
+                f"Sampled: the models with priors, built in PyMC and drawn by NUTS "
+                f"({_sampler(sampled)}), random deviations non-centred. Estimands are computed "
+                "from the draws of the coefficients by the same rows."
+            )
+        )
+    blocks.append(
         paragraph(
-            f"The same models with priors, built in PyMC and sampled by NUTS ({_sampler(answers)})"
-            ", random deviations non-centred. Estimands are computed from the draws of the "
-            "coefficients by the same rows. Every difference of two levels, and every difference "
-            "of such differences, has the prior of the effects, whatever level is the reference. "
-            "Intervals are equal-tailed."
-        ),
-    ]
+            "Every difference of two levels, and every difference of such differences, has the "
+            "prior of the effects, whatever level is the reference, unless a term or an estimand "
+            "has a prior of its own. Intervals are equal-tailed."
+        )
+    )
     rows = []
-    for answer in answers:
+    for answer in (*exact, *sampled):
         a = answer.analysis
         for name, prior in answer.details.get("priors", {}).items():
             rows.append([cell(rich(a.label, " ", code(a.name))), cell(str(name)), cell(str(prior))])
     if rows:
         blocks.append(table("Priors as used.", ("analysis", "parameter", "prior"), rows))
     return blocks
+
+
+def _quadrature(answers: list[Answer]) -> list[Block]:
+    """Write what is exact about the exact posterior."""
+    if not answers:
+        return []
+    worst = max(a.result.error for a in answers)  # type: ignore[attr-defined]
+    aim = max(a.result.tolerance for a in answers)  # type: ignore[attr-defined]
+    s, m, d, a = b("S"), b("m"), b("d"), b("A")
+    return [
+        paragraph(
+            "Exact: given the standard deviations ", i("τ"), " the coefficients are normal. With "
+            "prior mean ", m, " and covariance ", s, ", ", a, " = ", _XTX, " + ", s, sup("−1"),
+            ", ", d, " = ", m, " − ", b("β̂"), " around the least-squares ", b("β̂"), " and ",
+            b("e"), " = ", _Y, " − ", _X, b("β̂"), ",",
+        ),
+        Paragraph(
+            rich(_BETA, " | ", _Y, ", ", i("τ"), " ~ N(", b("β̂"), " + ", a, sup("−1"), b("b"),
+                 ", ", a, sup("−1"), "), ", b("b"), " = ", _X, sup("⊤"), _V, sup("−1"), b("e"),
+                 " + ", s, sup("−1"), d, ","),
+            "formula",
+        ),
+        Paragraph(
+            rich("−2 log ", i("p"), "(", _Y, " | ", i("τ"), ") = log|", _V, "| + log|", s,
+                 "| + log|", a, "| + ", b("e"), sup("⊤"), _V, sup("−1"), b("e"), " + ", d,
+                 sup("⊤"), s, sup("−1"), d, " − ", b("b"), sup("⊤"), a, sup("−1"), b("b"),
+                 " + constant."),
+            "formula",
+        ),
+        paragraph(
+            "The standard deviations are integrated by the trapezoidal rule on a lattice that is "
+            f"refined until its error is below {aim:g} of a posterior SD; the largest estimate of "
+            f"the error here is {worst:.1e}. An estimand is a mixture of normals over the nodes, "
+            "so that nothing is sampled.",
+        ),
+    ]  # fmt: skip
 
 
 def _sampler(answers: list[Answer]) -> str:

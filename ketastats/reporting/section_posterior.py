@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ketastats.analysis.engines import Answer
+from ketastats.bayesian.exact.posterior import ExactPosterior
 from ketastats.figures.diagnostics import Density, densities
 from ketastats.problem.questions import ask
 from ketastats.reporting.document import Picture, rich
@@ -30,7 +31,7 @@ def posterior_densities(material: Material, outcome: Outcome, answer: Answer) ->
     priors = estimand_priors(answer, asked, material.results.data[outcome.name])
     rows = []
     for e in asked:
-        row = material.row(e.name, "mcmc")
+        row = material.row(e.name, answer.analysis.engine)
         if row is None or e.name not in found:
             continue
         x, density = found[e.name]
@@ -39,7 +40,7 @@ def posterior_densities(material: Material, outcome: Outcome, answer: Answer) ->
                 capital(e.label),
                 x,
                 density,
-                priors[e.name],
+                priors.get(e.name),
                 material.true_value(e.name),
                 (float(row["ci_low"]), float(row["ci_high"])),
             )
@@ -58,8 +59,11 @@ def estimand_priors(
 ) -> dict[str, tuple[float, float]]:
     """Return mean and SD of the normal prior that the priors of the coefficients imply.
 
-    An estimand is a row over the coefficients, which are independent and normal a priori.
+    An estimand is a row over the coefficients, which are independent and normal a priori. Those
+    that have no normal prior are left out.
     """
+    if isinstance(answer.result, ExactPosterior):
+        return answer.result.prior_of(estimands)
     from ketastats.bayesian.design import standard_design
     from ketastats.study.priors import parse_prior
 
@@ -96,11 +100,13 @@ def normal_of_rows(
 
 def posterior_sds(answer: Answer) -> dict[str, dict[str, float]]:
     """Return the posterior of every random SD: mean, sd, low, high, mcse."""
-    summary = answer.result.summary()  # type: ignore[attr-defined]
+    exact = isinstance(answer.result, ExactPosterior)
+    summary = answer.result.sds() if exact else answer.result.summary()  # type: ignore[attr-defined]
     return {
         str(name).removeprefix("sd "): {
             "mean": float(r["mean"]), "sd": float(r["sd"]),
-            "low": float(r["ci_low"]), "high": float(r["ci_high"]), "mcse": float(r["mcse"]),
+            "low": float(r["ci_low"]), "high": float(r["ci_high"]),
+            "mcse": float(r.get("mcse", np.nan)),
         }
         for name, r in summary.iterrows()
         if str(name).startswith("sd ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ketastats.analysis.schools import BAYESIAN, engines_of
 from ketastats.reporting.material import Material
 from ketastats.reporting.section_diagnostics import reml_components
 from ketastats.reporting.section_equivalence import equivalence_table
@@ -92,7 +93,7 @@ def _variances(material: Material) -> pd.DataFrame:
             for name, c in reml_components(answer.result).items():  # type: ignore[arg-type]
                 note = "" if c.is_sd else "a covariance or correlation, not an SD"
                 rows.append((a.outcome, a.name, name, c.value, c.se, note))
-        if a.engine == "mcmc" and answer.result is not None:
+        if a.engine in engines_of(BAYESIAN) and answer.result is not None:
             for name, found in posterior_sds(answer).items():
                 rows.append((a.outcome, a.name, name, found["mean"], found["sd"], ""))
     return pd.DataFrame(rows, columns=["outcome", "analysis", "component", "sd", "se", "note"])

@@ -190,7 +190,9 @@ def _analysis(
     answered = {e.name for e in estimands if e.outcome == outcome}
     for e in table.estimands:
         known(e, answered, f"estimand of {outcome}", f"{where}.estimands")
-    check_priors({str(k): v for k, v in table.priors.items()}, f"{where}.priors")
+    exact = table.engine == "posterior"  # which gives terms and estimands priors of their own
+    own = (names_in(split.fixed), answered) if exact else ((), ())
+    check_priors(table.priors, *own, f"{where}.priors")
     _check_family(table, outcomes[outcome], where)
     return Analysis(
         name=name,

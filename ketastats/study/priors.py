@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ketastats.core.errors import StudyError
+from ketastats.study.lookup import suggestion
 
 _PATTERN = re.compile(r"\s*([a-z-]+)\s*(?:\(\s*([-+.\deE]+(?:\s*,\s*[-+.\deE]+)*)\s*\))?\s*$")
 _SD = {"half-normal": 1, "exponential": 1, "half-t": 2}
 _EFFECTS = {"normal": 2, "standardised-cauchy": 1, "hierarchical": 1, "flat": 0}
 FAMILIES = {
     "effects": _EFFECTS,
-    "intercept": {"normal": 2, "flat": 0},
+    "intercept": {"normal": 2, "standardised-cauchy": 1, "flat": 0},
     "sd": _SD,
     "residual": _SD | {"jeffreys": 0},
     "correlation": {"lkj": 1},
@@ -83,6 +85,8 @@ def parse_prior(text: str, role: str, *, where: str = "priors") -> Prior:
     family = match.group(1)
     if len(parameters) != allowed[family]:
         raise StudyError(f"{family} takes {allowed[family]} numbers", where=place, mend=mend)
+    if any(math.isinf(p) for p in parameters):
+        raise StudyError(f"the prior {text!r} has a number that is too large", where=place, mend=mend)
     positive = parameters[1:] if family == "normal" else parameters
     if any(p <= 0 for p in positive):
         raise StudyError(
@@ -91,7 +95,29 @@ def parse_prior(text: str, role: str, *, where: str = "priors") -> Prior:
     return Prior(family, parameters)
 
 
-def check_priors(raw: Mapping[str, str], where: str) -> None:
-    """Raise StudyError for a prior that cannot be read."""
+def check_priors(
+    raw: Mapping[str, str], factors: Iterable[str], estimands: Iterable[str], where: str
+) -> None:
+    """Raise StudyError for a prior of nothing, or one that cannot be read.
+
+    Parameters
+    ----------
+    raw : mapping of str to str
+        By role, term (``treatment:sex``) or estimand.
+    factors : iterable of str
+        Whose terms may have a prior of their own.
+    estimands : iterable of str
+        That may have one.
+    where : str
+    """
+    factors, estimands = set(factors), set(estimands)
+    roles = [r for r in FAMILIES if r != "a term"]
     for role, text in raw.items():
+        known = role in roles or role in estimands or set(role.split(":")) <= factors
+        if not known:
+            raise StudyError(
+                f"there is nothing called {role!r} to have a prior",
+                where=f"{where}.{role}",
+                mend=suggestion(role, [*roles, *sorted(estimands), *sorted(factors)]),
+            )
         parse_prior(text, role, where=where)

@@ -245,7 +245,7 @@ class AnalysisTable(Strict):
         "satterthwaite", "containment", "between", "residual", "z",
     ] = "kenward-roger"  # fmt: skip
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    priors: dict[Literal["effects", "intercept", "sd", "cutpoints"], str] = {}
+    priors: dict[str, str] = {}
     draws: Annotated[int, Field(ge=100)] = 1000
     tune: Annotated[int, Field(ge=100)] = 1000
     chains: Annotated[int, Field(ge=2)] = 4

@@ -11,7 +11,7 @@ from scipy.special import ndtri
 
 from ketastats.bayesian.design import StandardDesign, prior_lines, scaled_design
 from ketastats.bayesian.exact import mixture
-from ketastats.bayesian.exact.compile import check_random, choose, compile_model
+from ketastats.bayesian.exact.compile import Chosen, check_random, choose, compile_model
 from ketastats.bayesian.exact.integrate import quadrature
 from ketastats.bayesian.exact.nodes import Gaussian
 from ketastats.bayesian.exact.posterior import ExactPosterior
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from ketastats.study.model import Estimand, Scale
 
-LIGHT = 1e-14
-"""Nodes with less posterior probability are not kept."""
+LIGHT = 0.01
+"""Nodes that are not kept have this share of the tolerated error as their probability, together."""
 
 
 def posterior(
@@ -101,25 +101,61 @@ def posterior(
     if not problem.outcome:
         raise DataError("the formula names no outcome", mend='write "y ~ ..." or pass outcome=')
     check_level(level)
-    aim = _tolerance(tolerance)
-    design, model, text, notes = prepare(
-        problem, data, problem.y[None], priors, scale, typical_sd, estimands
-    )
-    found = quadrature(model, problem.y[None], np.zeros((0, problem.x.shape[1])), aim)
+    check_random(problem)
+    chosen = choose(priors, problem, problem.y, scale, typical_sd, estimands)
+    design = scaled_design(problem, data)
+    return integrate(problem, design, chosen, tuple(estimands), level, tolerance)
+
+
+def integrate(
+    problem: Problem,
+    design: StandardDesign,
+    chosen: Chosen,
+    named: tuple[Estimand, ...],
+    level: float,
+    tolerance: float,
+) -> ExactPosterior:
+    """Compile the model of one outcome and integrate it; see :func:`posterior`."""
+    aim, y = _tolerance(tolerance), problem.y[None]
+    model = compile_model(problem, design, chosen, _unit(problem, y), named)
+    found = quadrature(model, y, np.zeros((0, problem.x.shape[1])), aim)
     part = next(found.parts())
-    kept = part.weight[0] > LIGHT
+    order = np.argsort(part.weight[0])
+    kept = np.ones(len(order), dtype=bool)
+    kept[order[np.cumsum(part.weight[0, order]) < LIGHT * tolerance]] = False
     return ExactPosterior(
         problem=problem,
         design=design,
         quadrature=found,
         weight=part.weight[0, kept] / part.weight[0, kept].sum(),
         nodes=part.nodes.values[kept],
-        prior_text=text,
+        prior_text=(*chosen.text, *_lines(design, problem, chosen)),
         level=level,
-        notes=notes,
+        notes=chosen.notes,
         log_evidence=float(part.log_evidence[0]),
         tolerance=tolerance,
+        chosen=chosen,
+        named=named,
     )
+
+
+def _lines(design: StandardDesign, problem: Problem, chosen: Chosen) -> tuple[tuple[str, str], ...]:
+    """Return the priors of covariates and slopes in their own units, as text."""
+    return prior_lines(design, problem, chosen.roles["effects"], chosen.roles["sd"])
+
+
+def under_priors(
+    post: ExactPosterior,
+    priors: Mapping[str, str],
+    estimands: Sequence[Estimand] = (),
+    tolerance: float | None = None,
+) -> ExactPosterior:
+    """Return the posterior under other priors; see :meth:`.ExactPosterior.with_priors`."""
+    named = (*(e for e in post.named if e.name not in {x.name for x in estimands}), *estimands)
+    text = dict(post.chosen.text) | {k: v.strip() for k, v in priors.items()}
+    chosen = choose(text, post.problem, post.problem.y, None, None, named)
+    tolerance = post.tolerance if tolerance is None else tolerance
+    return integrate(post.problem, post.design, chosen, named, post.level, tolerance)
 
 
 def check_level(level: float) -> None:
@@ -157,8 +193,7 @@ def prepare(
     known = y[~np.isnan(y)]
     chosen = choose(priors, problem, known, scale, typical_sd, estimands)
     model = compile_model(problem, design, chosen, _unit(problem, y), estimands)
-    lines = prior_lines(design, problem, chosen.roles["effects"], chosen.roles["sd"])
-    return design, model, (*chosen.text, *lines), chosen.notes
+    return design, model, (*chosen.text, *_lines(design, problem, chosen)), chosen.notes
 
 
 def _unit(problem: Problem, y: np.ndarray) -> float:

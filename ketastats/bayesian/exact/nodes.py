@@ -117,6 +117,20 @@ def block_precision(model: Gaussian, values: np.ndarray) -> tuple[np.ndarray, np
     return out, logdet
 
 
+def prior_of_rows(model: Gaussian, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return prior means and SDs of rows over the coefficients, (K,) each.
+
+    The SD is infinite where a row has a flat direction or effects whose prior has a scale.
+    """
+    values, vectors = np.linalg.eigh(model.precision)
+    along = rows @ vectors
+    held = values > 1e-12 * max(float(values.max(initial=0.0)), 1e-300)
+    variance = (along[:, held] ** 2 / values[held]).sum(axis=1)
+    size = np.abs(rows).max(axis=1, initial=0.0)
+    open_ = np.abs(along[:, ~held]).max(axis=1, initial=0.0) > 1e-9 * size
+    return rows @ model.location, np.where(open_, np.inf, np.sqrt(variance))
+
+
 def inverses(group: PatternGroup, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return V^-1 of every pattern, (J, P, m, m), and log|V| over all blocks, (J,)."""
     p, r, m, _ = group.basis.shape

@@ -13,7 +13,8 @@ from scipy.special import ndtri
 from ketastats.bayesian.design import StandardDesign
 from ketastats.bayesian.exact import marginal, mixture
 from ketastats.bayesian.exact.integrate import Part, Quadrature
-from ketastats.bayesian.exact.nodes import Gaussian, at_nodes
+from ketastats.bayesian.exact.nodes import Gaussian, at_nodes, prior_of_rows
+from ketastats.bayesian.gates import Gate
 from ketastats.core.errors import DataError, NotEstimable
 from ketastats.problem.build import Problem
 from ketastats.problem.estimates import estimates_frame
@@ -22,6 +23,8 @@ from ketastats.problem.questions import Asked, as_estimands, ask
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ketastats.bayesian.exact.compile import Chosen
+    from ketastats.bayesian.exact.evidence import BayesFactor
     from ketastats.study.model import Estimand
 
 INTERVALS = ("equal-tailed", "highest-density")
@@ -54,6 +57,10 @@ class ExactPosterior:
         has a Jeffreys prior.
     tolerance : float
         Error, relative to the posterior's mass, at which the grid is fine enough.
+    chosen : Chosen
+        The priors, parsed.
+    named : tuple of Estimand
+        Those with a prior of their own.
     """
 
     problem: Problem
@@ -66,6 +73,8 @@ class ExactPosterior:
     notes: tuple[str, ...]
     log_evidence: float
     tolerance: float
+    chosen: Chosen
+    named: tuple[Estimand, ...]
 
     @property
     def model(self) -> Gaussian:
@@ -86,6 +95,11 @@ class ExactPosterior:
     def status(self) -> str:
         """Ok, or unconverged when the error is above the tolerance."""
         return "ok" if self.quadrature.rectangles.found[0] else "unconverged"
+
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        """The quadrature error against its tolerance."""
+        return (Gate("quadrature error", self.error, self.tolerance, self.status == "ok", "<="),)
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -216,6 +230,17 @@ class ExactPosterior:
                 )
         return found
 
+    def prior_of(self, estimands: Sequence[Estimand]) -> dict[str, tuple[float, float]]:
+        """Return prior mean and SD of estimands that have a normal prior, by name."""
+        asked = ask(self.problem, estimands)
+        mean, sd = prior_of_rows(self.model, asked.rows @ self.design.back)
+        fine = asked.estimable & np.isfinite(sd)
+        return {
+            e.name: (float(m), float(s))
+            for e, m, s, ok in zip(estimands, mean, sd, fine, strict=True)
+            if ok
+        }
+
     def probability(
         self,
         contrast: Mapping[str, str],
@@ -251,6 +276,74 @@ class ExactPosterior:
         low, high = (mixture.cdf(self.weight[None], m[None], s, e)[0, 0] for e in ends)
         return float(high - low)
 
+    def with_priors(
+        self,
+        priors: Mapping[str, str],
+        estimands: Sequence[Estimand] = (),
+        tolerance: float | None = None,
+    ) -> ExactPosterior:
+        """Return the posterior under other priors of the same data.
+
+        Parameters
+        ----------
+        priors : mapping of str to str
+            Replaces those of the same role, term or estimand; the others stay.
+        estimands : sequence of Estimand
+            Those that ``priors`` name.
+        tolerance : float, optional
+            Another than this posterior's.
+
+        Examples
+        --------
+        >>> import ketastats as ks
+        >>> data = ks.load_study("jelen2025").simulate(seed=1, outcome="madrs")
+        >>> post = ks.posterior("madrs ~ treatment + period + (1|subject)", data, typical_sd=10)
+        >>> post.with_priors({"effects": "normal(0, 1)"}).priors["effects"]
+        'normal(0, 1)'
+        """
+        from ketastats.bayesian.exact.fit import under_priors
+
+        return under_priors(self, priors, estimands, tolerance)
+
+    def bayes_factor(
+        self,
+        contrast: Mapping[str, str] | None = None,
+        *,
+        within: Mapping[str, str] | None = None,
+        weights: Mapping[str, Mapping[str, float]] | None = None,
+        estimands: Sequence[Estimand] | None = None,
+        at: float | Sequence[float] = 0.0,
+    ) -> BayesFactor:
+        """Return the Bayes factor of this model against one with estimands held at values.
+
+        Parameters
+        ----------
+        contrast, within, weights, estimands
+            As for :meth:`contrast`; several estimands are held together.
+        at : float or sequence of float
+            Their values, 0 by default.
+
+        Raises
+        ------
+        StudyError
+            When the prior of the estimands is flat, or has no density at the values.
+        NotEstimable
+            When the data cannot answer one of them.
+
+        Examples
+        --------
+        >>> import ketastats as ks
+        >>> data = ks.load_study("jelen2025").simulate(seed=1, outcome="madrs")
+        >>> post = ks.posterior("madrs ~ treatment + period + (1|subject)", data, typical_sd=10)
+        >>> found = post.bayes_factor({"treatment": "naltrexone - placebo"})
+        >>> abs(found.difference) < 1e-4
+        True
+        """
+        from ketastats.bayesian.exact.evidence import bayes_factor
+
+        asked = as_estimands(self.problem, contrast, within, weights, estimands)
+        return bayes_factor(self, asked, at)
+
     def densities(
         self, estimands: Sequence[Estimand], points: int = 200
     ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -274,13 +367,17 @@ class ExactPosterior:
         eye = np.eye(len(self.problem.names))
         mean, sd, low, high, _ = self._answers(eye, INTERVALS[0], self.level)
         rows = [mean, sd, low, high]
+        columns = ["mean", "sd", "ci_low", "ci_high"]
+        names = pd.Index(self.problem.names, name="parameter")
+        return pd.concat([pd.DataFrame(np.array(rows).T, columns=columns, index=names), self.sds()])
+
+    def sds(self) -> pd.DataFrame:
+        """Return mean, sd and equal-tailed interval of SDs, correlations and scales of priors."""
+        import pandas as pd
+
         own = [self._of_axis(a) for a in range(len(self.model.axes))]
-        table = np.concatenate([np.array(rows).T, np.array(own)])
-        return pd.DataFrame(
-            table,
-            columns=["mean", "sd", "ci_low", "ci_high"],
-            index=pd.Index(self.parameters, name="parameter"),
-        )
+        names = pd.Index([a.name for a in self.model.axes], name="parameter")
+        return pd.DataFrame(own, columns=["mean", "sd", "ci_low", "ci_high"], index=names)
 
     def refined(self, axis: int) -> Part:
         """Integrate again with one axis refined."""
