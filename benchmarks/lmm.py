@@ -36,6 +36,9 @@ R_THREE = f"{R_ONE} + (1 | subject:period) + (1 | subject:time)"
 
 Row = tuple[str, str, str, str]
 
+BAYES = "<!-- bayes -->\n"
+"""In benchmarks/README.md: what follows belongs to bayes.py."""
+
 
 def best(run: Callable[[], object], times: int = 3) -> float:
     """Return the shortest of some runs in seconds, after one to warm up."""
@@ -198,7 +201,9 @@ def main() -> None:
             "A bar is what the project asks of itself\non two cores; ratios are firmer than "
             "seconds.\n\n"
         )
-        target.write_text(intro + text, encoding="utf-8")
+        _, mark, rest = target.read_text(encoding="utf-8").partition(BAYES)
+        after = f"\n{mark}{rest}" if mark else ""
+        target.write_text(intro + text + after, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def invert(v: Any) -> Any:
     """Replace symmetric matrices by their inverses.
 
@@ -65,7 +65,7 @@ def invert(v: Any) -> Any:
     return logdet
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def solve(a: Any, right: Any, rows: Any) -> Any:
     """Solve for the coefficients at every node and project them on rows.
 

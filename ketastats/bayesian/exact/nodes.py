@@ -15,6 +15,7 @@ A flat coefficient has :math:`S^{-1} = 0`; it takes :math:`\log 2\pi` from n and
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,10 @@ from ketastats.problem.build import Problem
 
 CHUNK = 50_000
 """Numbers in the largest array of one pass over nodes: 0.4 MB, so that it stays near the core."""
+
+
+MANY_CHUNKS = 16
+"""Chunks from which on threads share them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -164,10 +169,16 @@ def at_nodes(
         ]
     )
     step = max(1, CHUNK // largest)
-    parts = [
-        _at_nodes(model, moments, values[i : i + step], rows, outcomes)
-        for i in range(0, max(len(values), 1), step)
-    ]
+    chunks = [values[i : i + step] for i in range(0, max(len(values), 1), step)]
+
+    def of(chunk: np.ndarray) -> AtNodes:
+        return _at_nodes(model, moments, chunk, rows, outcomes)
+
+    if len(chunks) < MANY_CHUNKS:
+        parts = [of(c) for c in chunks]
+    else:  # nodes do not depend on each other: the numbers are the same with any number of threads
+        with ThreadPoolExecutor() as pool:
+            parts = list(pool.map(of, chunks))
     if len(parts) == 1:
         return parts[0]
     return AtNodes(

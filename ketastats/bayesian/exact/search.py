@@ -35,8 +35,6 @@ BEYOND = 0.2
 NEARER = 2.0
 """Nodes whose neighbours must have been evaluated are this much higher than those kept."""
 
-LogDensity = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
@@ -187,7 +185,7 @@ def search(
                 had.flat[nodes.at] = True
                 for j, i in enumerate(who):
                     seen[i] = Seen(rectangle, _around(log[j], depth[i]))
-                    if not had[_around(log[j], depth[i] - NEARER)].all():
+                    if done[j] and not had[_around(log[j], depth[i] - NEARER)].all():
                         new[j], done[j] = rectangle, False
             found[who] = done
             state[who] = np.where(done[:, None, None], rectangle, new)
@@ -319,8 +317,9 @@ def _trim(
     kept = profile > -depth[:, None]
     begin = kept.argmax(axis=1)
     end = n - 1 - kept[:, ::-1].argmax(axis=1)
-    at_low = (begin == 0) & (first > lowest)
-    at_high = (end == n - 1) & (first + n - 1 < highest)
+    closed = axis.map == "even" and first == 0  # the line ends here; elsewhere mass may lie beyond
+    at_low = (begin == 0) & (not closed)
+    at_high = end == n - 1
     grow = max(1, (n + 1) // 2)
     rectangle[:, 1] = np.maximum(first + np.where(at_low, -grow, begin - 1), lowest)
     rectangle[:, 2] = np.minimum(first + np.where(at_high, n - 1 + grow, end + 1), highest)
