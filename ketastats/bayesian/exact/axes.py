@@ -17,7 +17,8 @@ exponentially (Trefethen & Weideman 2014, SIAM Review 56:385). The maps:
 ``correlation``
     :math:`\rho = \tanh(\tfrac{\pi}{2} \sinh t)`.
 ``ratio``
-    :math:`c \exp(\sinh t)`, for the scale of a Cauchy prior, whose tails are algebraic.
+    :math:`c \exp(t + e^t)`, for the scale of a Cauchy prior: its density falls algebraically above
+    and like :math:`\exp(-r^2 / 2 s^2)` below, so that only the upper side is stretched twice.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def values(axis: Axis, t: np.ndarray) -> np.ndarray:
     if axis.map == "log":
         return np.asarray(axis.unit * np.exp(t))
     if axis.map == "ratio":
-        return np.asarray(axis.unit * np.exp(np.sinh(t)))
+        return np.asarray(axis.unit * np.exp(t + np.exp(t)))
     return np.asarray(np.tanh(0.5 * np.pi * np.sinh(t)))
 
 
@@ -78,11 +79,16 @@ def places(axis: Axis, value: np.ndarray) -> np.ndarray:
         return np.asarray(np.arcsinh(value / axis.unit))
     if axis.map == "log":
         return np.asarray(np.log(value / axis.unit))
-    if axis.map == "ratio":
-        return np.asarray(np.arcsinh(np.log(value / axis.unit)))
     if axis.map == "correlation":
         return np.asarray(np.arcsinh(np.arctanh(value) * 2 / np.pi))
     log = np.log(np.asarray(value, dtype=np.float64) / axis.unit)
+    if axis.map == "ratio":  # t + exp(t) is minus the other at -t
+        return -_inverse(-log)
+    return _inverse(log)
+
+
+def _inverse(log: np.ndarray) -> np.ndarray:
+    """Return t where t - exp(-t) has a value."""
     t = np.where(log > -1.0, log, -np.log(np.maximum(-log, 1.0)))
     for _ in range(60):  # Newton; t - exp(-t) is concave and rises
         t = t - (t - np.exp(-t) - log) / (1 + np.exp(-t))
@@ -98,7 +104,7 @@ def log_jacobian(axis: Axis, t: np.ndarray) -> np.ndarray:
     if axis.map == "log":
         return np.asarray(np.log(axis.unit) + t)
     if axis.map == "ratio":
-        return np.asarray(np.log(axis.unit) + np.sinh(t) + np.log(np.cosh(t)))
+        return np.asarray(np.log(axis.unit) + t + np.exp(t) + np.log1p(np.exp(t)))
     return np.asarray(np.log(0.5 * np.pi * np.cosh(t)) - 2 * log_cosh(0.5 * np.pi * np.sinh(t)))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.linalg import null_space
 
 from ketastats.bayesian.design import StandardDesign, slope_sd
 from ketastats.bayesian.exact.axes import Axis, sd_axis
@@ -76,6 +77,7 @@ def choose(
     StudyError
         For a key that is none of them, or a prior that cannot be read.
     """
+    _check_text(given)
     given = {k: v.strip() for k, v in (given or {}).items()}
     terms = {":".join(sorted(term_of(n).split(":"))): term_of(n) for n in problem.names}
     names = [e.name for e in estimands]
@@ -102,11 +104,30 @@ def choose(
         roles.setdefault(role, getattr(defaults, role))
     roles.setdefault("residual", roles["sd"])
     roles.setdefault("correlation", Prior("lkj", (2.0,)))
-    shown = [r for r in ROLES if r != "intercept" or "Intercept" in problem.names]
+    unused = set() if "Intercept" in problem.names else {"intercept"}
+    if "residual" in given and not problem.random:
+        unused.add("sd")
+    if set(problem.names) <= {"Intercept"}:
+        unused.add("effects")
+    shown = [r for r in ROLES if r not in unused or r in given]
     shown += [r for r in OTHERS if r in given or (r == "correlation" and _correlated(problem))]
     lines = [(r, str(roles[r])) for r in shown]
     lines += [(name, str(p)) for name, p in (*of_terms.items(), *questions.items())]
     return Chosen(roles, of_terms, questions, tuple(lines), defaults.notes)
+
+
+def _check_text(given: Mapping[str, str] | None) -> None:
+    if given is not None and not isinstance(given, Mapping):
+        raise StudyError(
+            f"priors is {given!r}, not a mapping", mend='write {"effects": "normal(0, 10)"}'
+        )
+    for key, text in (given or {}).items():
+        if not isinstance(key, str) or not isinstance(text, str):
+            raise StudyError(
+                f"the prior {text!r} is not a text",
+                where=f"priors.{key}",
+                mend='write "normal(0, 10)"',
+            )
 
 
 def _of_question(name: str, prior: Prior) -> Prior:
@@ -184,18 +205,32 @@ def compile_model(
         location, precision = _with_questions(
             problem, design, chosen.questions, estimands, location, precision, blocks
         )
-    values = np.linalg.eigvalsh(precision[np.ix_(free, free)])
-    held = values > 1e-12 * max(float(values.max(initial=0.0)), 1e-300)
+    flat, logdet = _flat_and_logdet(precision[np.ix_(free, free)])
     return Gaussian(
         problem=replace(problem, x=design.x),
         axes=tuple(axes),
         parameters=parameters,
         location=location,
         precision=precision,
-        logdet=float(np.log(values[held]).sum()),
-        flat=int((~held).sum()),
+        logdet=logdet,
+        flat=flat,
         blocks=blocks,
     )
+
+
+def _flat_and_logdet(precision: np.ndarray) -> tuple[int, float]:
+    """Return the directions without a prior, and the log determinant over the others."""
+    size = np.sqrt(np.diag(precision))
+    used = size > 0
+    part = precision[np.ix_(used, used)]
+    alike = part / np.outer(size[used], size[used])  # priors may differ by orders of magnitude
+    values = np.linalg.eigvalsh(alike)
+    held = values > 1e-12
+    if held.all():
+        logdet = float(np.log(values).sum() + 2 * np.log(size[used]).sum())
+    else:
+        logdet = float(np.log(np.linalg.eigvalsh(part)[int((~held).sum()) :]).sum())
+    return int((~used).sum() + (~held).sum()), logdet
 
 
 def _variance_axes(
@@ -215,7 +250,9 @@ def _variance_axes(
             weight = float(np.sqrt(np.mean(used**2) * per_group))
             own[i] = len(axes)
             name = next(n for a, b, n in r.parameters if a == b == i)
-            axes.append(sd_axis(f"sd {name}", of, SMALL * unit / weight))
+            axis = sd_axis(f"sd {name}", of, SMALL * unit / weight)
+            # V has the product of two SDs and their correlation, which is not even in an SD
+            axes.append(replace(axis, map="end") if len(r.effects) > 1 else axis)
         for i, j, name in r.parameters:
             if i == j:
                 parameters.append((own[i], own[i]))
@@ -272,7 +309,9 @@ def _coefficients(
             of = Prior("inverse-root-gamma", (scale,))
             axes.append(Axis(f"scale of {key}", "ratio", scale, of))
         else:
-            axes.append(sd_axis(f"scale of {key}", Prior("half-normal", (scale,)), SMALL * scale))
+            # not even: an estimand's mean over its SD, given the scale, is odd in the scale
+            of = Prior("half-normal", (scale,))
+            axes.append(Axis(f"scale of {key}", "end", SMALL * scale, of))
     return location, np.diag(precision), tuple(blocks)
 
 
@@ -288,7 +327,8 @@ def _with_questions(
     r"""Give estimands priors of their own; given them, the coefficients keep theirs.
 
     With :math:`C \beta` asked, :math:`p(\beta) = p_0(\beta \mid C\beta)\, p(C\beta)`: the precision
-    :math:`P_0 - C'(C S_0 C')^{-1} C + C' D^{-1} C`, whatever the coding of the factors.
+    :math:`P_0 - C'(C S_0 C')^{-1} C + C' D^{-1} C`, whatever the coding of the factors. Of
+    estimands with flat effects only the combinations without them had a prior before.
     """
     by_name = {e.name: e for e in estimands}
     asked = ask(problem, [by_name[n] for n in questions])
@@ -315,22 +355,13 @@ def _with_questions(
             mend="give those effects a normal prior",
         )
     flat = np.diag(precision) == 0
-    open_ = np.abs(c[:, flat]).max(axis=1, initial=0.0) > 1e-12
-    if open_.any() and not open_.all():
-        raise StudyError(
-            "some estimands with a prior have flat effects and others do not",
-            where="priors",
-            mend="give all effects a normal prior, or none",
-        )
     mean = np.array([p.parameters[0] for p in questions.values()])
     inverse = np.diag([p.parameters[1] ** -2.0 for p in questions.values()])
-    right = precision @ location + c.T @ inverse @ mean
-    out = precision + c.T @ inverse @ c
-    if not open_.any():
-        covariance = np.diag(np.where(flat, 0.0, 1 / np.where(flat, 1.0, np.diag(precision))))
-        before = np.linalg.inv(c @ covariance @ c.T)
-        out = out - c.T @ before @ c
-        right = right - c.T @ before @ (c @ location)
+    covariance = np.diag(np.where(flat, 0.0, 1 / np.where(flat, 1.0, np.diag(precision))))
+    held = null_space(c[:, flat].T) if flat.any() else np.eye(len(c))
+    before = held @ np.linalg.inv(held.T @ c @ covariance @ c.T @ held) @ held.T
+    right = precision @ location + c.T @ (inverse @ mean - before @ (c @ location))
+    out = precision + c.T @ (inverse - before) @ c
     return np.linalg.pinv(out, hermitian=True) @ right, out
 
 

@@ -27,7 +27,6 @@ from scipy.linalg import null_space
 from scipy.special import log_ndtr, logsumexp
 
 from ketastats.bayesian.exact.axes import Axis
-from ketastats.bayesian.exact.linear import solve
 from ketastats.bayesian.exact.nodes import (
     Gaussian,
     at_nodes,
@@ -51,6 +50,10 @@ cognitive modeling, table 7.1)."""
 SOURCE = "Jeffreys 1961; Lee & Wagenmakers 2013"
 CHUNK = 2000
 """Nodes evaluated at a time."""
+MOST_NODES = 2_000_000
+"""More are a sign that the integral does not exist, and would fill the memory."""
+SMALLEST = 1e-100
+"""Stands for an SD of 0."""
 ZERO = 1e-10
 """Relative to the largest: what is 0 but for rounding."""
 
@@ -113,6 +116,8 @@ class BayesFactor:
                 f"{self.log_bf_negative:.6g}",
             )
         return "\n".join([*lines, *(f"prior of {k}: {v}" for k, v in self.priors)])
+
+    __repr__ = __str__
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,6 +366,7 @@ def _null(
             mend="test as many as are independent",
         )
     size = np.abs(rows).max()
+    rows = np.where(np.abs(rows) > ZERO * size, rows, 0.0)
     flat, covariance = _flat_and_covariance(model)
     if np.abs(rows @ flat).max(initial=0.0) > ZERO * size:
         raise StudyError(
@@ -369,14 +375,14 @@ def _null(
             where=_role(post, rows @ flat @ flat.T),
             mend="use normal(0, s) or standardised-cauchy(r)",
         )
-    uses = [np.abs(rows[:, b.columns]).max(axis=1) > ZERO * size for b in model.blocks]
+    uses = [(rows[:, b.columns] != 0).any(axis=1) for b in model.blocks]
     per_sd = np.zeros(k, dtype=bool)
     for b, used in zip(model.blocks, uses, strict=True):
         per_sd |= used & (b.times >= 0)
     _check_units(model, names, rows, uses, per_sd, value)
     location = rows @ model.location
     _check_finite(model, names, rows, value - location)
-    left = null_space(rows)
+    left = _null_space(rows)
     gone = [b.axis for b in model.blocks if np.abs(left[b.columns]).max(initial=0.0) < ZERO]
     return _Null(
         model=model,
@@ -394,6 +400,16 @@ def _null(
         flat=flat,
         gone=tuple(gone),
     )
+
+
+def _null_space(rows: np.ndarray) -> np.ndarray:
+    """Return an orthonormal basis, exact in columns not touched: their prior SD may be 0."""
+    used = (rows != 0).any(axis=0)
+    other = np.eye(rows.shape[1])[:, ~used]
+    inside = null_space(rows[:, used])
+    out = np.zeros((rows.shape[1], inside.shape[1]))
+    out[used] = inside
+    return np.hstack([out, other])
 
 
 def _role(post: ExactPosterior, flat: np.ndarray) -> str:
@@ -415,7 +431,7 @@ def _check_units(
     """Refuse what is partly in residual SDs, or in them and not 0."""
     scaled = [j for b in model.blocks if b.times >= 0 for j in b.columns]
     rest = np.setdiff1d(np.arange(rows.shape[1]), scaled)
-    mixed = per_sd & (np.abs(rows[:, rest]).max(axis=1, initial=0.0) > ZERO * np.abs(rows).max())
+    mixed = per_sd & (rows[:, rest] != 0).any(axis=1)
     if mixed.any():
         raise StudyError(
             f"{names[int(np.argmax(mixed))]!r} has effects whose prior is in residual SDs and "
@@ -466,9 +482,20 @@ def _prior_log_density(null: _Null, scales: np.ndarray) -> np.ndarray:
 
 def _log_normal(off: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     """Return the log density of normals, (J,), at distances (J, k) from their means."""
-    k = off.shape[1]
-    logdet, quad, *_ = solve(covariance.copy(), off[None].copy(), np.zeros((0, k)))
-    return np.asarray(-0.5 * (k * np.log(2 * np.pi) + logdet + quad[:, 0]))
+    logdet, quad = _quadratic(covariance, off)
+    return np.asarray(-0.5 * (off.shape[1] * np.log(2 * np.pi) + logdet + quad))
+
+
+def _quadratic(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return log|A| and b'A^-1 b of matrices (J, q, q) and vectors (J, q), in any units of rows."""
+    size = np.sqrt(np.einsum("jqq->jq", a))
+    size = np.maximum(size, SMALLEST)
+    alike = a / size[:, :, None] / size[:, None, :]
+    np.einsum("jqq->jq", alike)[...] = 1.0
+    root = np.linalg.cholesky(alike)
+    z = np.linalg.solve(root, (b / size)[:, :, None])[:, :, 0]
+    logdet = 2 * (np.log(np.einsum("jqq->jq", root)) + np.log(size)).sum(axis=1)
+    return logdet, (z**2).sum(axis=1)
 
 
 # --- integrals ------------------------------------------------------------------------------------
@@ -500,6 +527,8 @@ def _integral(
         start = np.array([np.zeros(len(axes)), low, np.full(len(axes), 2)], dtype=np.int64)
 
     def density(nodes: Nodes, _: np.ndarray) -> np.ndarray:
+        if len(nodes.values) > MOST_NODES:
+            raise _unconverged(np.inf, tolerance.error)
         parts = [log(nodes.values[i : i + CHUNK]) for i in range(0, len(nodes.values), CHUNK)]
         return np.asarray((np.concatenate(parts) + nodes.log_weight)[None])
 
@@ -508,12 +537,15 @@ def _integral(
     some = None if found.seen[0] is None else wanted(rectangle, list(found.seen))
     total = float(logsumexp(density(nodes_of(axes, rectangle, some), np.zeros(1))))
     if not found.found[0]:
-        raise DataError(
-            f"the quadrature error of a Bayes factor is about {found.error[0]:.2g} and should be "
-            f"{tolerance.error:g}",
-            mend="give less wide priors",
-        )
+        raise _unconverged(float(found.error[0]), tolerance.error)
     return total, float(found.error[0])
+
+
+def _unconverged(error: float, aim: float) -> DataError:
+    return DataError(
+        f"the quadrature error of a Bayes factor is about {error:.2g} and should be {aim:g}",
+        mend="give less wide priors, or a larger tolerance",
+    )
 
 
 def _joint(
@@ -552,7 +584,8 @@ def _direction(
 
     def before(scales: np.ndarray) -> np.ndarray:
         sd = np.sqrt(_prior_covariance(null, scales)[:, 0, 0])
-        return np.asarray(log_ndtr(sign * (null.location[0] - null.value[0]) / sd))
+        with np.errstate(divide="ignore"):
+            return np.asarray(log_ndtr(sign * (null.location[0] - null.value[0]) / sd))
 
     own = tuple(post.model.axes[a] for a, _ in null.touched)
     posterior = _integral(post.model.axes, after, tolerance, _start_of(post))[0]
@@ -587,30 +620,34 @@ def _null_evidence(
 def _null_model(post: ExactPosterior, null: _Null) -> LogDensity:
     r"""Return the log density of y at values of the parameters, given the null.
 
-    With least squares :math:`\hat\beta` and :math:`d = C^+ (v - C \hat\beta)` the null is
+    With least squares :math:`\hat\beta` and a d for which :math:`C (\hat\beta + d) = v` the null is
     :math:`\beta = \hat\beta + d + T w` for any w, CT = 0 and T orthonormal: a regression of
     :math:`e - X d` on XT, in which w has the prior precision T'PT; for the rest see
     :mod:`ketastats.bayesian.exact.nodes`.
     """
     model, moments = null.model, post.quadrature.table.moments
-    t = null_space(null.rows)
+    t = _null_space(null.rows)
     d = np.linalg.pinv(null.rows) @ (null.value - null.rows @ moments.shift[0])
+    scaled = np.array([c for b in model.blocks for c in b.columns], dtype=np.int64)
+    rest = scaled[(null.rows[:, scaled] == 0).all(axis=0)]
+    d[rest] = (model.location - moments.shift[0])[rest]  # their prior SD may be near 0
     off = model.location - moments.shift[0] - d
     held = null_space((t.T @ null.flat).T) if model.flat else np.eye(t.shape[1])
-    one, none = np.zeros(1, dtype=np.int64), np.zeros((0, t.shape[1]))
+    one = np.zeros(1, dtype=np.int64)
     n = len(post.problem.y) - model.flat
 
     def log_y(values: np.ndarray) -> np.ndarray:
         xx, xy, ee, logdet_v = information(model, moments, covariances(model, values), one)
-        rest = xy[0] - xx @ d
-        ee = ee[:, 0] - (xy[0] + rest) @ d
+        right = xy[0] - xx @ d
+        ee = ee[:, 0] - (xy[0] + right) @ d
         p = np.broadcast_to(model.precision, (len(values), *model.precision.shape)).copy()
-        np.einsum("jqq->jq", p)[...] += block_precision(model, values)[0]
+        with np.errstate(divide="ignore"):
+            extra = np.minimum(block_precision(model, values)[0], SMALLEST**-2)
+        np.einsum("jqq->jq", p)[...] += extra
         own, pull = t.T @ p @ t, p @ off @ t
-        proper, along = held.T @ own @ held, pull @ held
-        logdet_p, before, *_ = solve(proper, along[None], none[:, : held.shape[1]])
-        logdet_a, quad, *_ = solve(t.T @ xx @ t + own, (rest @ t + pull)[None], none)
+        logdet_p, before = _quadratic(held.T @ own @ held, pull @ held)
+        logdet_a, quad = _quadratic(t.T @ xx @ t + own, right @ t + pull)
         log = n * np.log(2 * np.pi) + logdet_v + logdet_a - logdet_p
-        return np.asarray(-0.5 * (log + ee + before[:, 0] - quad[:, 0]))
+        return np.asarray(-0.5 * (log + ee + before - quad))
 
     return log_y

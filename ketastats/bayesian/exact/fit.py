@@ -119,6 +119,8 @@ def integrate(
     aim, y = _tolerance(tolerance), problem.y[None]
     model = compile_model(problem, design, chosen, _unit(problem, y), named)
     found = quadrature(model, y, np.zeros((0, problem.x.shape[1])), aim)
+    if not found.rectangles.found[0]:
+        _check_residual(problem)
     part = next(found.parts())
     order = np.argsort(part.weight[0])
     kept = np.ones(len(order), dtype=bool)
@@ -137,6 +139,26 @@ def integrate(
         chosen=chosen,
         named=named,
     )
+
+
+def _check_residual(problem: Problem) -> None:
+    """Refuse an outcome that fixed and random effects together fit exactly."""
+    parts = [problem.x]
+    for r in problem.random:
+        for i in range(len(r.effects)):
+            z = np.zeros((len(problem.x), len(r.levels)))
+            inside = r.group >= 0
+            z[inside, r.group[inside]] = r.z[inside, i]
+            parts.append(z)
+    whole, y = np.hstack(parts), problem.y
+    rest = y - whole @ np.linalg.lstsq(whole, y, rcond=None)[0]
+    if np.abs(rest).max() <= 1e-9 * np.abs(y - y.mean()).max():
+        raise DataError(
+            "the posterior of the residual SD is improper: fixed and random effects together fit "
+            f"{problem.outcome!r} exactly",
+            where=problem.outcome,
+            mend="leave out a random term, or check the outcome",
+        )
 
 
 def _lines(design: StandardDesign, problem: Problem, chosen: Chosen) -> tuple[tuple[str, str], ...]:
@@ -164,12 +186,13 @@ def check_level(level: float) -> None:
         raise DataError(f"level = {level} is not between 0 and 1", mend="use 0.95")
 
 
-def _tolerance(error: float) -> Tolerance:
+def _tolerance(error: float, default: Tolerance = ONE) -> Tolerance:
     if not 1e-10 <= error <= 0.1:
         raise DataError(
-            f"tolerance = {error} is not between 1e-10 and 0.1", mend="leave it out for 1e-5"
+            f"tolerance = {error} is not between 1e-10 and 0.1",
+            mend=f"leave it out for {default.error:g}",
         )
-    return Tolerance(error, ONE.depth - np.log(error / ONE.error))
+    return Tolerance(error, default.depth - np.log(error / default.error))
 
 
 def prepare(
@@ -205,8 +228,13 @@ def _unit(problem: Problem, y: np.ndarray) -> float:
         x = problem.x[here]
         rest = one[here] - x @ np.linalg.lstsq(x, one[here], rcond=None)[0]
         found.append(float(np.sqrt((rest**2).sum() / max(len(rest) - x.shape[1], 1))))
-    unit = float(np.median(found))
-    return unit if unit > 0 else 1.0
+    some_left = [unit for unit, one in zip(found, some, strict=True) if unit > _rounding(one)]
+    return float(np.median(some_left)) if some_left else 1.0
+
+
+def _rounding(y: np.ndarray) -> float:
+    """Return what residuals must exceed to be more than rounding."""
+    return 1e-12 * float(np.abs(y[~np.isnan(y)]).max(initial=0.0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -300,7 +328,7 @@ def posterior_many(
         if not found.estimable.all():
             k = int(np.argmin(found.estimable))
             raise NotEstimable(f"the data cannot answer {names[k]!r}: {found.reasons[k]}")
-    aim = Tolerance(tolerance, MANY.depth - np.log(tolerance / MANY.error))
+    aim = _tolerance(tolerance, MANY)
     out = _Answers(len(y), len(names))
     for members in same_rows(y):
         _integrate(model, y, members, rows @ design.back, level, aim, out)
@@ -313,6 +341,11 @@ def posterior_many(
 def outcomes_of(y: np.ndarray, data: pd.DataFrame) -> np.ndarray:
     """Return outcomes as an array of shape (B, rows), or refuse them."""
     y = np.atleast_2d(np.asarray(y, dtype=np.float64))
+    if y.ndim > 2:
+        raise DataError(
+            f"y has {y.ndim} dimensions", where="y", mend="give one row per outcome and one column "
+            "per row of the data",
+        )  # fmt: skip
     if y.shape[1] != len(data):
         raise DataError(
             f"y has {y.shape[1]} columns and the data {len(data)} rows", where="y",
@@ -328,6 +361,22 @@ def same_rows(y: np.ndarray) -> list[np.ndarray]:
     present = ~np.isnan(y)
     _, inverse = np.unique(np.packbits(present, axis=1), axis=0, return_inverse=True)
     return [np.flatnonzero(inverse == i) for i in range(int(inverse.max(initial=-1)) + 1)]
+
+
+def _with_residuals(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Tell which outcomes, (B, rows), the fixed effects do not fit exactly.
+
+    The others have no proper posterior: more rows than coefficients and no residual, and the
+    density of the outcome has no bound as the residual SD goes to 0.
+    """
+    here = np.isfinite(y[0])
+    y, x = y[:, here], x[here]
+    if not here.any():
+        return np.zeros(len(y), dtype=bool)
+    if np.linalg.matrix_rank(x) == len(x):
+        return np.ones(len(y), dtype=bool)
+    left = y.T - x @ np.linalg.lstsq(x, y.T, rcond=None)[0]
+    return np.abs(left).max(axis=0) > np.array([_rounding(one) for one in y])
 
 
 class _Answers:
@@ -351,7 +400,8 @@ def _integrate(
     out: _Answers,
 ) -> None:
     """Fill in the answers of outcomes that miss the same rows."""
-    if not np.isfinite(y[members[0]]).any():
+    members = members[_with_residuals(model.problem.x, y[members])]
+    if not len(members):
         return
     found = quadrature(model, y[members], rows, aim)
     out.error[members] = found.rectangles.error

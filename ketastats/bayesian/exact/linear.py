@@ -66,7 +66,7 @@ def invert(v: Any) -> Any:
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def solve(a: Any, right: Any, rows: Any) -> Any:
+def solve(a: Any, right: Any, rows: Any, unit: Any) -> Any:
     """Solve for the coefficients at every node and project them on rows.
 
     Parameters
@@ -75,6 +75,8 @@ def solve(a: Any, right: Any, rows: Any) -> Any:
         Precision of the coefficients; its lower triangle is overwritten by the Cholesky factor.
     right : numpy.ndarray, shape (B, J, q)
     rows : numpy.ndarray, shape (K, q)
+    unit : numpy.ndarray, shape (J, q) or (1, q)
+        What the columns of the rows are multiplied by, at every node or at all.
 
     Returns
     -------
@@ -113,10 +115,11 @@ def solve(a: Any, right: Any, rows: Any) -> Any:
         logdet[t] = total
         if total == math.inf:
             continue
+        scale = unit[min(t, len(unit) - 1)]
         for r in range(k):
             s2 = 0.0
             for j in range(q):
-                s = rows[r, j]
+                s = rows[r, j] * scale[j]
                 for i in range(j):
                     s -= m[j, i] * c[r, i]
                 c[r, j] = s * m[j, j]

@@ -116,7 +116,7 @@ def block_precision(model: Gaussian, values: np.ndarray) -> tuple[np.ndarray, np
     out = np.zeros((len(values), len(model.location)))
     logdet = np.full(len(values), model.logdet)
     for block in model.blocks:
-        sd = values[:, block.axis] * (values[:, block.times] if block.times >= 0 else 1.0)
+        sd = block_sd(block, values)
         out[:, block.columns] = sd[:, None] ** -2
         logdet -= 2 * len(block.columns) * np.log(sd)
     return out, logdet
@@ -194,18 +194,36 @@ def _at_nodes(
 ) -> AtNodes:
     theta = covariances(model, values)
     a, right, ee, logdet_v = information(model, moments, theta, outcomes)
-    extra, logdet_p = block_precision(model, values)
-    d = model.location - moments.shift[outcomes]  # (B, q)
+    shift, unit = moments.shift[outcomes], np.ones((1, moments.q))
+    if model.blocks:
+        # in units of their prior SD coefficients have precision 1, and 0 is as good an SD as any;
+        # least squares are not taken off them, for what has an SD of 0 cannot give them back
+        shift, own = shift.copy(), np.zeros_like(shift)
+        unit = np.ones((len(values), moments.q))
+        for block in model.blocks:
+            columns = block.columns
+            own[:, columns], shift[:, columns] = shift[:, columns], 0.0
+            unit[:, columns] = block_sd(block, values)[:, None]
+        back = own @ a  # (J, B, q)
+        ee = ee + 2 * np.einsum("bjq,bq->jb", right, own) + np.einsum("jbq,bq->jb", back, own)
+        right = (right + back.transpose(1, 0, 2)) * unit
+        a = a * (unit[:, :, None] * unit[:, None, :])
+        scaled = np.concatenate([block.columns for block in model.blocks])
+        a[:, scaled, scaled] += 1.0
+    d = model.location - shift  # (B, q)
     fixed = d @ model.precision
-    right += fixed[:, None] + extra * d[:, None]
+    right += fixed[:, None]
     a += model.precision
-    np.einsum("jqq->jq", a)[...] += extra
-    dd = (fixed * d).sum(axis=1) + extra @ (d**2).T  # (J, B)
-    logdet_a, quad, mean, var = solve(a, right, rows)
+    logdet_a, quad, mean, var = solve(a, right, rows, unit)
     n = moments.n[outcomes[0]] - model.flat
-    constant = -0.5 * (n * np.log(2 * np.pi) + logdet_v + logdet_a - logdet_p)
-    mean += (rows @ moments.shift[outcomes].T)[:, None]
-    return AtNodes(constant, ee + dd - quad, mean, var)
+    constant = -0.5 * (n * np.log(2 * np.pi) + logdet_v + logdet_a - model.logdet)
+    mean += (rows @ shift.T)[:, None]
+    return AtNodes(constant, ee + (fixed * d).sum(axis=1) - quad, mean, var)
+
+
+def block_sd(block: Block, values: np.ndarray) -> np.ndarray:
+    """Return the prior SD of a block's coefficients at nodes, (J,)."""
+    return np.asarray(values[:, block.axis] * (values[:, block.times] if block.times >= 0 else 1.0))
 
 
 def information(

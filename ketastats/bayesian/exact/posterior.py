@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from ketastats.bayesian.exact.compile import Chosen
     from ketastats.bayesian.exact.evidence import BayesFactor
+    from ketastats.bayesian.exact.joint import ExactDraws
+    from ketastats.bayesian.exact.loo import Loo
     from ketastats.study.model import Estimand
 
 INTERVALS = ("equal-tailed", "highest-density")
@@ -385,10 +387,11 @@ class ExactPosterior:
 
     def _of_axis(self, axis: int) -> list[float]:
         """Return mean, SD and interval of what is on an axis."""
-        mean = float(self.weight @ self.nodes[:, axis])
-        sd = float(np.sqrt(self.weight @ (self.nodes[:, axis] - mean) ** 2))
+        part = self.refined(axis)
+        mean = marginal.axis_mean(self.model.axes[axis], part, axis)
+        sd = float(np.sqrt(self.weight @ self.nodes[:, axis] ** 2 - mean**2))
         p = np.array([0.5 - self.level / 2, 0.5 + self.level / 2])
-        ends = marginal.axis_quantiles(self.model.axes[axis], self.refined(axis), axis, p)
+        ends = marginal.axis_quantiles(self.model.axes[axis], part, axis, p)
         return [mean, sd, *ends.tolist()]
 
     def axis_density(self, name: str, points: int = 200) -> tuple[np.ndarray, np.ndarray]:
@@ -445,6 +448,109 @@ class ExactPosterior:
             table[self.model.axes[i].name.removeprefix("sd ")] = [mean, sd, *ends.tolist()]
         columns = ["mean", "sd", "ci_low", "ci_high"]
         return pd.DataFrame.from_dict(table, orient="index", columns=columns)
+
+    def draws(self, n: int = 1000, seed: int = 1) -> ExactDraws:
+        """Return independent joint draws of SDs, coefficients and random effects.
+
+        They are not confined to the nodes, and as exact as the quadrature.
+
+        Examples
+        --------
+        >>> import ketastats as ks
+        >>> data = ks.load_study("jelen2025").simulate(seed=1, outcome="madrs")
+        >>> post = ks.posterior("madrs ~ treatment + period + (1|subject)", data, typical_sd=10)
+        >>> draws = post.draws(500)
+        >>> draws.gamma.shape, draws.effects[0].shape
+        ((500, 3), (500, 26))
+        """
+        from ketastats.bayesian.exact.joint import joint_draws
+
+        return joint_draws(self, n, seed)
+
+    def predictive(self, n: int = 200, seed: int = 1) -> np.ndarray:
+        """Draw outcomes anew for the same rows and new people, shape (n, rows).
+
+        They are not rounded and not held to the bounds of the scale.
+
+        Examples
+        --------
+        >>> import ketastats as ks
+        >>> data = ks.load_study("jelen2025").simulate(seed=1, outcome="madrs")
+        >>> post = ks.posterior("madrs ~ treatment + period + (1|subject)", data, typical_sd=10)
+        >>> post.predictive(20).shape == (20, len(post.problem.y))
+        True
+        """
+        from ketastats.bayesian.exact.joint import predictive
+
+        return predictive(self, n, seed)
+
+    def prior_predictive(self, n: int = 200, seed: int = 1) -> np.ndarray:
+        """Draw outcomes for the same rows from the priors alone, shape (n, rows).
+
+        Raises DataError where a prior is improper.
+
+        Examples
+        --------
+        >>> import ketastats as ks
+        >>> data = ks.load_study("jelen2025").simulate(seed=1, outcome="madrs")
+        >>> post = ks.posterior("madrs ~ treatment + period + (1|subject)", data, typical_sd=10)
+        >>> bool(post.prior_predictive(100).std() > post.problem.y.std())
+        True
+        """
+        from ketastats.bayesian.exact.draws import prior_predictive
+
+        return prior_predictive(self, n, seed)
+
+    def datatree(self, n: int = 4000, seed: int = 1, prior: bool = False) -> Any:
+        """Return joint draws as an ArviZ DataTree; ``prior`` adds outcomes from the priors.
+
+        Examples
+        --------
+        >>> import ketastats as ks
+        >>> data = ks.load_study("jelen2025").simulate(seed=1, outcome="madrs")
+        >>> post = ks.posterior("madrs ~ treatment + period + (1|subject)", data, typical_sd=10)
+        >>> post.datatree(400)["posterior"]["gamma"].shape
+        (4, 100, 3)
+        """
+        from ketastats.bayesian.exact.datatree import datatree
+
+        return datatree(self, n, seed, prior)
+
+    def effects(self, level: float | None = None) -> pd.DataFrame:
+        """Return the deviations of subjects and other groups, shrunken by the model.
+
+        Per group of every random term posterior mean, SD and equal-tailed interval; ``raw`` is
+        the deviation without shrinkage.
+
+        Examples
+        --------
+        >>> import ketastats as ks
+        >>> data = ks.load_study("jelen2025").simulate(seed=1, outcome="madrs")
+        >>> post = ks.posterior("madrs ~ treatment + period + (1|subject)", data, typical_sd=10)
+        >>> found = post.effects()
+        >>> bool((found["mean"].abs() < found["raw"].abs()).mean() > 0.9)
+        True
+        """
+        from ketastats.bayesian.exact.subjects import effects
+
+        return effects(self, level)
+
+    def loo(self, by: str | None = None) -> Loo:
+        """Leave out one row at a time, or with ``by="subject"`` one subject.
+
+        Examples
+        --------
+        >>> import ketastats as ks
+        >>> data = ks.load_study("jelen2025").simulate(seed=1, outcome="madrs")
+        >>> small = ks.posterior("madrs ~ treatment + (1|subject)", data, typical_sd=10)
+        >>> large = ks.posterior("madrs ~ treatment*time + (1|subject)", data, typical_sd=10)
+        >>> gain = large.loo("subject").compare(small.loo("subject"))
+        >>> gain.elpd > gain.se
+        True
+        """
+        from ketastats.bayesian.exact.loo import loo
+
+        return loo(self, by)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the summary as a plain DataFrame."""

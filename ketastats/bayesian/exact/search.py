@@ -24,9 +24,12 @@ COARSEST = 1.6
 FINEST = 22
 _BITS = 16
 LIMITS = {"even": (0.0, 25.0), "end": (-4.0, 25.0), "log": (-25.0, 25.0),
-          "correlation": (-3.2, 3.2), "ratio": (-4.8, 4.8)}  # fmt: skip
+          "correlation": (-4.0, 4.0), "ratio": (-25.0, 4.0)}  # fmt: skip
 """Ends of t: beyond them a parameter is 0, infinite or 1 in double precision."""
 ROUNDS = 60
+MOST_NODES = 2_000_000
+"""Of one rectangle, and how many times more when only those near mass are evaluated."""
+SPARSELY = 10
 SPARSE = 3
 """Axes from which on nodes far from all mass are left out of a rectangle."""
 BEYOND = 0.2
@@ -168,10 +171,13 @@ def search(
     error, found = np.full(b, np.inf), np.zeros(b, dtype=bool)
     seen: list[Seen | None] = [None] * b
     depth = np.full(b, tolerance.depth)
-    active = np.arange(b)
+    active, lost = np.arange(b), np.zeros(b, dtype=bool)
     for _ in range(ROUNDS):
         for members, rectangle in groups_of(state[active]):
             who = active[members]
+            if _too_large(rectangle, [seen[i] for i in who]):
+                lost[who] = True
+                continue
             nodes = nodes_of(axes, rectangle, wanted(rectangle, [seen[i] for i in who]))
             log = np.full((len(who), int(np.prod(nodes.shape))), -np.inf)
             log[:, nodes.at] = density(nodes, who)
@@ -189,7 +195,7 @@ def search(
                         new[j], done[j] = rectangle, False
             found[who] = done
             state[who] = np.where(done[:, None, None], rectangle, new)
-        active = active[~found[active]]
+        active = active[~found[active] & ~lost[active]]
         if not active.size:
             break
     return Rectangles(state[:, 0], state[:, 1], state[:, 2], error, found, tuple(seen))
@@ -220,6 +226,15 @@ def _around(log: np.ndarray, depth: float) -> np.ndarray:
         near[tuple(before)] |= mass[tuple(after)]
         near[tuple(after)] |= mass[tuple(before)]
     return near
+
+
+def _too_large(rectangle: np.ndarray, seen: list[Seen | None]) -> bool:
+    """Whether a rectangle would not fit into memory, or is none."""
+    size = rectangle[2] - rectangle[1] + 1
+    if (size < 1).any():
+        return True
+    nodes = int(np.prod(size.astype(float)))
+    return nodes > MOST_NODES * (1 if None in seen else SPARSELY)
 
 
 def wanted(rectangle: np.ndarray, seen: list[Seen | None]) -> np.ndarray | None:
@@ -311,8 +326,8 @@ def _trim(
     level, first = int(rectangle[0, 0]), int(rectangle[0, 1])
     h = float(spacing(level))
     lowest, highest = (
-        int(np.ceil(LIMITS[axis.map][0] / h)),
-        int(np.floor(LIMITS[axis.map][1] / h)),
+        int(np.ceil(LIMITS[axis.map][0] / h - 1e-9)),
+        int(np.floor(LIMITS[axis.map][1] / h + 1e-9)),
     )
     kept = profile > -depth[:, None]
     begin = kept.argmax(axis=1)

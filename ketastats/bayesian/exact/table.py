@@ -166,5 +166,8 @@ def _noise(model: Gaussian, moments: Moments, present: np.ndarray, count: int) -
     """Return outcomes of noise around the prior mean, with the batch's typical size."""
     rng = np.random.default_rng(1)  # only a basis: the posterior does not depend on it
     unit = float(np.sqrt(np.nanmedian(moments.scale)))
-    y = model.problem.x @ model.location + unit * rng.standard_normal((count, len(present)))
+    away = moments.shift - model.location  # outcomes far from the prior mean fill other directions
+    size = np.sqrt((np.where(np.isfinite(away), away, 0.0) ** 2).mean(axis=0))
+    beta = model.location + size * rng.standard_normal((count, len(size)))
+    y = beta @ model.problem.x.T + unit * rng.standard_normal((count, len(present)))
     return make_moments(model.problem, np.where(present, y, np.nan))
