@@ -37,6 +37,7 @@ _HOME = {
     "completers": "ketastats.analysis.run",
     "register_engine": "ketastats.analysis.engines",
     "mcmc_linked": "ketastats.bayesian.linked",
+    "sbc": "ketastats.diagnosis.sbc",
     "shrink": "ketastats.diagnosis.shrinkage",
     "shrink_estimands": "ketastats.diagnosis.shrinkage",
     "gee_many": "ketastats.frequentist.gee",
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
         OutputError,
         StudyError,
     )
+    from ketastats.diagnosis.sbc import sbc
     from ketastats.diagnosis.shrinkage import shrink, shrink_estimands
     from ketastats.frequentist.baseline import baseline_split
     from ketastats.frequentist.binary import binary_tests
@@ -125,6 +127,7 @@ __all__ = [
     "read_results",
     "register_engine",
     "report",
+    "sbc",
     "shrink",
     "shrink_estimands",
     "two_stage",

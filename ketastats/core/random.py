@@ -21,6 +21,7 @@ class Purpose(enum.IntEnum):
     DROPOUT = 4
     SAMPLER = 5
     RESAMPLING = 6
+    PRIOR = 7
 
 
 def name_id(name: str) -> int:

@@ -12,6 +12,7 @@ from ketastats.reporting.results import FILE as RESULTS
 from ketastats.reporting.results import results_data
 from ketastats.reporting.section_answers import both_schools, interaction_section
 from ketastats.reporting.section_association import association_section
+from ketastats.reporting.section_bayes import bayes_section
 from ketastats.reporting.section_change import what_would_change
 from ketastats.reporting.section_data import the_data
 from ketastats.reporting.section_design import question_and_design
@@ -43,6 +44,7 @@ def compose(material: Material) -> Document:
         association_section(material),
         tempting_analyses(material),
         diagnostics(material),
+        bayes_section(material),
         what_would_change(material),
         methods(material),
         references(material),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ketastats.diagnosis.association import AssociationPanel
+    from ketastats.diagnosis.bayes_panel import BayesPanel
     from ketastats.diagnosis.family import FamilyPanel
     from ketastats.diagnosis.heterogeneity import HeterogeneityPanel
     from ketastats.diagnosis.pitfalls import PitfallPanel
@@ -68,6 +69,8 @@ class Material:
     associations : tuple of AssociationPanel
     heterogeneity : tuple of HeterogeneityPanel
         Of a two-period crossover: people who differ in the effect.
+    bayes : tuple of BayesPanel
+        Of the exact posteriors: priors, checks, other priors, calibration.
     """
 
     results: Results
@@ -88,6 +91,7 @@ class Material:
     families: tuple[FamilyPanel, ...] = ()
     associations: tuple[AssociationPanel, ...] = ()
     heterogeneity: tuple[HeterogeneityPanel, ...] = ()
+    bayes: tuple[BayesPanel, ...] = ()
 
     @property
     def study(self) -> Study:
@@ -179,6 +183,7 @@ def gather(
     Material
     """
     from ketastats.diagnosis.association import association_panels
+    from ketastats.diagnosis.bayes_panel import bayes_panels
     from ketastats.diagnosis.choices import method_choices
     from ketastats.diagnosis.family import family_panels
     from ketastats.diagnosis.heterogeneity import heterogeneity_panels
@@ -207,6 +212,9 @@ def gather(
     if draws > 0:
         with _noting(omitted, "people who differ in the effect"):
             differing = heterogeneity_panels(results.study, draws=draws, seed=seed)
+    bayes: tuple[BayesPanel, ...] = ()
+    with _noting(omitted, "priors and calibration"):
+        bayes = bayes_panels(results, draws=draws, seed=seed, progress=progress)
     families: tuple[FamilyPanel, ...] = ()
     with _noting(omitted, "questions of one kind"):
         families = family_panels(results, draws=min(draws, FAMILY_DRAWS), seed=seed)
@@ -241,6 +249,7 @@ def gather(
         families=families,
         associations=associations,
         heterogeneity=differing,
+        bayes=bayes,
     )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ketastats.analysis.schools import BAYESIAN, engines_of
 from ketastats.reporting.material import Material
+from ketastats.reporting.section_bayes import bayes_tables
 from ketastats.reporting.section_diagnostics import reml_components
 from ketastats.reporting.section_equivalence import equivalence_table
 from ketastats.reporting.section_posterior import posterior_sds
@@ -54,6 +55,7 @@ def all_tables(material: Material) -> dict[str, pd.DataFrame]:
         {p.association.name: p.draws for p in material.associations}, "association"
     )
     out["printed.csv"] = _stacked({p.claim.text: p.table for p in material.printed}, "printed")
+    out |= bayes_tables(material)
     if material.adjusted is not None:
         out["adjusted_p.csv"] = material.adjusted
     if material.synthetic:

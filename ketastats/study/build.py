@@ -191,8 +191,8 @@ def _analysis(
     for e in table.estimands:
         known(e, answered, f"estimand of {outcome}", f"{where}.estimands")
     exact = table.engine == "posterior"  # which gives terms and estimands priors of their own
-    own = (names_in(split.fixed), answered) if exact else ((), ())
-    check_priors(table.priors, *own, f"{where}.priors")
+    factors, named = (names_in(split.fixed), answered) if exact else ((), set[str]())
+    check_priors(table.priors, factors, named, f"{where}.priors")
     _check_family(table, outcomes[outcome], where)
     return Analysis(
         name=name,

@@ -86,7 +86,9 @@ def parse_prior(text: str, role: str, *, where: str = "priors") -> Prior:
     if len(parameters) != allowed[family]:
         raise StudyError(f"{family} takes {allowed[family]} numbers", where=place, mend=mend)
     if any(math.isinf(p) for p in parameters):
-        raise StudyError(f"the prior {text!r} has a number that is too large", where=place, mend=mend)
+        raise StudyError(
+            f"the prior {text!r} has a number that is too large", where=place, mend=mend
+        )
     positive = parameters[1:] if family == "normal" else parameters
     if any(p <= 0 for p in positive):
         raise StudyError(

@@ -8,6 +8,7 @@ of the quadrature is twice as coarse as this needs, so that the axis asked for i
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from scipy.special import sici
@@ -28,8 +29,9 @@ HALVED = 2
 """Lattices finer than the quadrature's: half its spacing."""
 
 
-def refined(quadrature: Quadrature, axis: int) -> list[Part]:
-    """Integrate with one axis refined, in parts of outcomes that share nodes."""
+@lru_cache(maxsize=8)
+def refined(quadrature: Quadrature, axis: int) -> tuple[Part, ...]:
+    """Integrate with one axis refined, in parts of outcomes that share nodes; kept for a while."""
     r = quadrature.rectangles
     few = len(quadrature.model.axes) >= SPARSE
     out = []
@@ -41,7 +43,7 @@ def refined(quadrature: Quadrature, axis: int) -> list[Part]:
         some = wanted(fine, [r.seen[i] for i in members]) if few else None
         nodes = nodes_of(quadrature.model.axes, fine, some)
         out.append(quadrature.part(members, fine, nodes))
-    return out
+    return tuple(out)
 
 
 def masses(part: Part, axis: int) -> np.ndarray:
