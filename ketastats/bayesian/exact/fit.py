@@ -15,7 +15,7 @@ from ketastats.bayesian.exact.compile import Chosen, check_random, choose, compi
 from ketastats.bayesian.exact.integrate import quadrature
 from ketastats.bayesian.exact.nodes import Gaussian
 from ketastats.bayesian.exact.posterior import ExactPosterior
-from ketastats.bayesian.exact.search import MANY, ONE, Tolerance
+from ketastats.bayesian.exact.search import MANY, ONE, SPARSE, Tolerance
 from ketastats.core.errors import DataError, NotEstimable
 from ketastats.problem.build import Problem, build_problem
 from ketastats.problem.questions import ask
@@ -330,8 +330,10 @@ def posterior_many(
             raise NotEstimable(f"the data cannot answer {names[k]!r}: {found.reasons[k]}")
     aim = _tolerance(tolerance, MANY)
     out = _Answers(len(y), len(names))
+    alone = len(model.axes) >= SPARSE  # rectangles hardly ever coincide: nothing is shared
     for members in same_rows(y):
-        _integrate(model, y, members, rows @ design.back, level, aim, out)
+        for some in members[:, None] if alone else [members]:
+            _integrate(model, y, some, rows @ design.back, level, aim, out)
     return ManyPosteriors(
         tuple(names), out.mean, out.sd, out.positive, out.low, out.high, out.evidence,
         out.error, out.converged,

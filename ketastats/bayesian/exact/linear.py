@@ -140,3 +140,55 @@ def solve(a: Any, right: Any, rows: Any, unit: Any) -> Any:
                     s += c[r, j] * w[j]
                 mean[r, t, y] = s
     return logdet, quad, mean, var
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def pattern_sums(
+    theta: Any, basis: Any, counts: Any, xx: Any, xy: Any, yy: Any,
+    out_xx: Any, out_xy: Any, out_yy: Any, logdet: Any,
+) -> None:  # fmt: skip
+    """Add X'V^-1X, X'V^-1y, y'V^-1y and log|V| of patterns of small blocks.
+
+    Parameters
+    ----------
+    theta : numpy.ndarray, shape (J, R)
+    basis : numpy.ndarray, shape (P, R, m, m)
+    counts : numpy.ndarray, shape (P,)
+    xx : numpy.ndarray, shape (P, m (m + 1) / 2, q (q + 1) / 2)
+        Lower triangles of the symmetric sums of x_a x_b', for b <= a, row by row.
+    xy : numpy.ndarray, shape (B, P, m (m + 1) / 2, q)
+    yy : numpy.ndarray, shape (B, P, m (m + 1) / 2)
+    out_xx, out_xy, out_yy, logdet : numpy.ndarray
+        Shapes (J, q, q), (B, J, q), (J, B) and (J,); added to.
+    """
+    patterns, r, m = basis.shape[0], basis.shape[1], basis.shape[2]
+    b, q = out_xy.shape[0], out_xy.shape[2]
+    v, lower = np.empty((1, m, m)), np.empty(xx.shape[2])
+    for t in range(len(theta)):
+        lower[:] = 0.0
+        for p in range(patterns):
+            for i in range(m):
+                for j in range(i + 1):
+                    s = 0.0
+                    for k in range(r):
+                        s += theta[t, k] * basis[p, k, i, j]
+                    v[0, i, j] = s
+            logdet[t] += counts[p] * invert(v)[0]
+            pair = 0
+            for i in range(m):
+                for j in range(i + 1):
+                    w = v[0, i, j] if i == j else 2.0 * v[0, i, j]
+                    for c in range(len(lower)):
+                        lower[c] += w * xx[p, pair, c]
+                    for y in range(b):
+                        out_yy[t, y] += w * yy[y, p, pair]
+                        for c in range(q):
+                            out_xy[y, t, c] += w * xy[y, p, pair, c]
+                    pair += 1
+        at = 0
+        for i in range(q):
+            for j in range(i + 1):
+                out_xx[t, i, j] += lower[at]
+                if i != j:
+                    out_xx[t, j, i] += lower[at]
+                at += 1

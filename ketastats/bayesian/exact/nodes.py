@@ -17,19 +17,20 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from ketastats.bayesian.exact.axes import Axis
-from ketastats.bayesian.exact.linear import invert, solve
+from ketastats.bayesian.exact.linear import invert, pattern_sums, solve
 from ketastats.frequentist.moments import Moments, PatternGroup
 from ketastats.problem.build import Problem
 
-CHUNK = 50_000
-"""Numbers in the largest array of one pass over nodes: 0.4 MB, so that it stays near the core."""
+CHUNK = 100_000
+"""Numbers in the largest array of one pass over nodes: 0.8 MB, so that it stays near the core."""
 
 
-MANY_CHUNKS = 16
+MANY_CHUNKS = 4
 """Chunks from which on threads share them."""
 
 
@@ -108,7 +109,12 @@ class AtNodes:
 
 def covariances(model: Gaussian, values: np.ndarray) -> np.ndarray:
     """Return variances and covariances from values on the axes, (J, axes) to (J, R)."""
-    return np.stack([np.prod(values[:, list(a)], axis=1) for a in model.parameters], axis=1)
+    out = np.empty((len(values), len(model.parameters)))
+    for r, (first, *others) in enumerate(model.parameters):
+        out[:, r] = values[:, first]
+        for axis in others:
+            out[:, r] *= values[:, axis]
+    return out
 
 
 def block_precision(model: Gaussian, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -235,7 +241,48 @@ def information(
     xy = np.zeros((len(outcomes), len(theta), moments.q))
     yy, logdet = np.zeros((len(theta), len(outcomes))), np.zeros(len(theta))
     for group in moments.groups:
+        packed = pack(group) if group.basis.shape[-1] <= SMALL_BLOCK else None
+        if packed is not None:
+            pattern_sums(
+                theta, group.basis, group.counts, packed.xx, packed.xy[outcomes],
+                packed.yy[outcomes], xx, xy, yy, logdet,
+            )  # fmt: skip
+            continue
         inverse, part = inverses(group, theta)
         gxx, gxy, gyy = group.contract(inverse[None], outcomes)
         xx, xy, yy, logdet = xx + gxx[0], xy + gxy, yy + gyy.T, logdet + part
     return xx, xy * np.sqrt(unit)[:, None, None], yy * unit, logdet
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Packed:
+    """Sums of a group over its blocks, lower triangles only; see :func:`.linear.pattern_sums`."""
+
+    xx: np.ndarray
+    xy: np.ndarray
+    yy: np.ndarray
+
+
+SMALL_BLOCK = 10
+"""Rows of a block up to which sums over pairs of rows are faster than products of matrices."""
+
+
+@lru_cache(maxsize=16)
+def pack(group: PatternGroup) -> Packed:
+    """Pack the sums of a group; kept for a while."""
+    p, _, m, _ = group.basis.shape
+    q = group.xy.shape[-1]
+    if group.cross.blocks:
+        stacks = [s.reshape(-1, m, q) for s in group.cross.stacked]
+        sums = np.array([np.einsum("uaq,ubr->abqr", s, s, optimize=True) for s in stacks])
+    else:
+        sums = group.cross.sums.reshape(p, m, m, q, q)
+    a, b = np.tril_indices(m)
+    pairs = sums[:, a, b]
+    i, j = np.tril_indices(q)
+    outcomes = len(group.yy)
+    return Packed(
+        np.ascontiguousarray((0.5 * (pairs + pairs.swapaxes(-1, -2)))[:, :, i, j]),
+        np.ascontiguousarray(group.xy.reshape(outcomes, p, m, m, q)[:, :, a, b]),
+        np.ascontiguousarray(group.yy.reshape(outcomes, p, m, m)[:, :, a, b]),
+    )

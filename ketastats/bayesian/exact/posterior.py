@@ -237,6 +237,7 @@ class ExactPosterior:
         asked = ask(self.problem, estimands)
         mean, sd = prior_of_rows(self.model, asked.rows @ self.design.back)
         fine = asked.estimable & np.isfinite(sd)
+        mean = np.where(np.abs(mean) < 1e-9 * np.where(fine, sd, 0.0), 0.0, mean)  # rounding
         return {
             e.name: (float(m), float(s))
             for e, m, s, ok in zip(estimands, mean, sd, fine, strict=True)

@@ -106,6 +106,11 @@ class Table:
         """Return the places of nodes in this table, evaluating those it has not met, (J,)."""
         none = np.empty(0, dtype=np.int64)
         keys, places = self._known.get(nodes.lattice, (none, none))
+        if not len(keys):  # nodes of a rectangle are in the order of their keys
+            places = len(self._constant) + np.arange(len(nodes.keys))
+            self._add(nodes.values)
+            self._known[nodes.lattice] = nodes.keys, places
+            return places
         at = np.searchsorted(keys, nodes.keys)
         known = at < len(keys)
         known[known] = keys[at[known]] == nodes.keys[known]
