@@ -12,9 +12,9 @@ from ketastats.bayesian.exact import marginal, mixture
 from ketastats.bayesian.exact.axes import places, values
 from ketastats.bayesian.exact.draws import draw_from_prior, draw_outcomes_given
 from ketastats.bayesian.exact.fit import prepare, same_rows
-from ketastats.bayesian.exact.integrate import Quadrature, quadrature
+from ketastats.bayesian.exact.integrate import Quadrature, quadrature, quadratures
 from ketastats.bayesian.exact.nodes import Gaussian
-from ketastats.bayesian.exact.search import MANY, SPARSE, Tolerance, axis_places, spacing
+from ketastats.bayesian.exact.search import MANY, Tolerance, axis_places, spacing
 from ketastats.core.errors import DataError, NotEstimable, StudyError
 from ketastats.core.random import Purpose, generator
 from ketastats.diagnosis.sbc_profiles import Profiles
@@ -229,14 +229,12 @@ def pit_of(
     """
     out = empty_values(len(y), len(exact.names))
     again = []
-    together = CHUNK if len(exact.model.axes) < SPARSE else 1
     done = 0
     for members in same_rows(y):
         if not np.isfinite(y[members[0]]).any():
             continue
-        for i in range(0, len(members), together):
-            who = members[i : i + together]
-            found = quadrature(exact.model, y[who], exact.rows, _aim(error))
+        for some, found in quadratures(exact.model, y[members], exact.rows, _aim(error), CHUNK):
+            who = members[some]
             doubtful = _fill(out, who, found, asked[who], parameters[who])
             if not found.table.direct:
                 doubtful |= _thin(exact, out.mean[who], y[who])

@@ -12,10 +12,10 @@ from scipy.special import ndtri
 from ketastats.bayesian.design import StandardDesign, prior_lines, scaled_design
 from ketastats.bayesian.exact import mixture
 from ketastats.bayesian.exact.compile import Chosen, check_random, choose, compile_model
-from ketastats.bayesian.exact.integrate import quadrature
+from ketastats.bayesian.exact.integrate import Quadrature, quadrature, quadratures
 from ketastats.bayesian.exact.nodes import Gaussian
 from ketastats.bayesian.exact.posterior import ExactPosterior
-from ketastats.bayesian.exact.search import MANY, ONE, SPARSE, Tolerance
+from ketastats.bayesian.exact.search import MANY, ONE, Tolerance
 from ketastats.core.errors import DataError, NotEstimable
 from ketastats.problem.build import Problem, build_problem
 from ketastats.problem.questions import ask
@@ -330,10 +330,8 @@ def posterior_many(
             raise NotEstimable(f"the data cannot answer {names[k]!r}: {found.reasons[k]}")
     aim = _tolerance(tolerance, MANY)
     out = _Answers(len(y), len(names))
-    alone = len(model.axes) >= SPARSE  # rectangles hardly ever coincide: nothing is shared
     for members in same_rows(y):
-        for some in members[:, None] if alone else [members]:
-            _integrate(model, y, some, rows @ design.back, level, aim, out)
+        _integrate(model, y, members, rows @ design.back, level, aim, out)
     return ManyPosteriors(
         tuple(names), out.mean, out.sd, out.positive, out.low, out.high, out.evidence,
         out.error, out.converged,
@@ -405,7 +403,12 @@ def _integrate(
     members = members[_with_residuals(model.problem.x, y[members])]
     if not len(members):
         return
-    found = quadrature(model, y[members], rows, aim)
+    for some, found in quadratures(model, y[members], rows, aim, len(members)):
+        _fill_in(members[some], found, level, out)
+
+
+def _fill_in(members: np.ndarray, found: Quadrature, level: float | None, out: _Answers) -> None:
+    """Fill in the answers of one quadrature."""
     out.error[members] = found.rectangles.error
     out.converged[members] = found.rectangles.found
     p = np.array([]) if level is None else np.array([0.5 - level / 2, 0.5 + level / 2])
@@ -416,7 +419,7 @@ def _integrate(
         if not len(who):
             continue
         out.mean[who], out.sd[who] = mixture.moments(weight, mean, part.sd)
-        zero = np.zeros((len(who), len(rows)))
+        zero = np.zeros((len(who), mean.shape[2]))
         out.positive[who] = mixture.cdf(weight, -mean, part.sd, zero)
         out.evidence[who] = part.log_evidence[fine]
         if level is not None:

@@ -20,7 +20,7 @@ from ketastats.bayesian.exact.search import (
     spacing,
     wanted,
 )
-from ketastats.bayesian.exact.table import Table
+from ketastats.bayesian.exact.table import FEW, Table
 from ketastats.frequentist.moments import Moments, make_moments
 
 TOGETHER = 400
@@ -64,11 +64,14 @@ class Quadrature:
     table : Table
         With the questions.
     rectangles : Rectangles
+    crowded : bool
+        Whether the outcomes are too many for their skeleton.
     """
 
     model: Gaussian
     table: Table
     rectangles: Rectangles
+    crowded: bool
 
     def parts(self) -> Iterator[Part]:
         """Go through the outcomes, those that share nodes together."""
@@ -119,7 +122,34 @@ def quadrature(
         return finder.log_density(finder.find(nodes), outcomes) + nodes.log_weight
 
     found = search(model.axes, _start(model, moments), density, tolerance)
-    return Quadrature(model, few, found)
+    return Quadrature(model, few, found, finder.crowded)
+
+
+def quadratures(
+    model: Gaussian, y: np.ndarray, rows: np.ndarray, tolerance: Tolerance, together: int
+) -> Iterator[tuple[np.ndarray, Quadrature]]:
+    """Find the nodes of many outcomes in batches that pay; yields which, and their quadrature.
+
+    With up to two axes outcomes share lattices, unless functions of the nodes are too many for a
+    skeleton; with more, rectangles of outcomes hardly ever coincide and one by one is faster.
+
+    Parameters
+    ----------
+    model, y, rows, tolerance
+        As for :func:`quadrature`.
+    together : int
+        Most outcomes of a batch.
+    """
+    if len(model.axes) >= SPARSE:
+        together = 1
+    for i in range(0, len(y), together):
+        some = np.arange(i, min(i + together, len(y)))
+        found = quadrature(model, y[some], rows, tolerance)
+        if not found.crowded:
+            yield some, found
+            continue
+        for j in range(0, len(some), FEW):
+            yield some[j : j + FEW], quadrature(model, y[some[j : j + FEW]], rows, tolerance)
 
 
 def _start(model: Gaussian, moments: Moments) -> np.ndarray:

@@ -17,8 +17,12 @@ from ketastats.bayesian.exact.nodes import Gaussian, at_nodes
 from ketastats.bayesian.exact.search import Nodes
 from ketastats.frequentist.moments import Moments, make_moments
 
-PROBES = 64
-"""Outcomes from which on the skeleton serves."""
+FEW = 64
+"""Outcomes up to which every node is evaluated for each of them."""
+PROBES = 128
+"""Outcomes of noise that tell functions apart."""
+SPARE = 16
+"""Probes that must be left over: functions that all probes are needed for are not told apart."""
 FIT = 1e-9
 """Largest relative misfit of a node's function by the skeleton, in its values at the probes."""
 
@@ -66,11 +70,6 @@ class Space:
             along = unit @ self._factor[0]
         return np.asarray(solve_triangular(self._factor[1], along.T).T * size / self.size)
 
-    @property
-    def crowded(self) -> bool:
-        """Whether there are too few probes to tell the functions apart."""
-        return 2 * len(self.values) > self.values.shape[1]
-
 
 class Table:
     """What is known of the nodes met so far; grows as nodes are asked for.
@@ -91,7 +90,7 @@ class Table:
     ) -> None:
         self.model, self.moments, self.rows = model, moments, rows
         b = len(moments.scale)
-        self.direct = b <= PROBES
+        self.direct = b <= FEW
         self._probes = moments if self.direct else _noise(model, moments, present, PROBES)
         self._spaces = [Space(len(model.axes), PROBES) for _ in range(1 + len(rows))]
         self._coordinates = [np.empty((0, b)) for _ in range(1 + len(rows))]
@@ -101,6 +100,11 @@ class Table:
         self._constant = np.empty(0)
         self._var = np.empty((len(rows), 0))
         self._weights = [np.empty((0, b if self.direct else 0)) for _ in range(1 + len(rows))]
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there are too few probes to tell the functions apart."""
+        return any(len(s.values) > PROBES - SPARE for s in self._spaces)
 
     def find(self, nodes: Nodes) -> np.ndarray:
         """Return the places of nodes in this table, evaluating those it has not met, (J,)."""

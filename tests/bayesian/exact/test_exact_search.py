@@ -192,6 +192,27 @@ def test_the_skeleton_gives_what_every_node_gives(formula, count):
         assert np.abs((one - both) / unit).max() < 2.5e-3, name
 
 
+def test_outcomes_too_many_for_their_skeleton_go_in_small_batches(monkeypatch):
+    from ketastats.bayesian.exact import integrate, table
+
+    frame, y = crossover(5, 3.0)
+    y, sizes = y[:150], []
+    priors = {"effects": "normal(0, 5)", "intercept": "normal(20, 10)", "sd": "half-normal(5)"}
+    plain = ks.posterior_many(TWO, frame, y, priors=priors)
+    whole = integrate.quadrature
+
+    def counted(model, some, rows, tolerance):
+        sizes.append(len(some))
+        return whole(model, some, rows, tolerance)
+
+    monkeypatch.setattr(table, "SPARE", table.PROBES - 2)  # more than two functions are too many
+    monkeypatch.setattr(integrate, "quadrature", counted)
+    crowded = ks.posterior_many(TWO, frame, y, priors=priors)
+    assert sizes == [150, 64, 64, 22]
+    assert crowded.converged.all()
+    assert np.abs((crowded.mean - plain.mean) / plain.sd).max() < 2.5e-3  # as above
+
+
 def test_missing_rows_of_each_outcome_are_its_own():
     frame, y = crossover(4, 2.0)
     y = y[:6].copy()
