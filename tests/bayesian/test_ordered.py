@@ -429,7 +429,7 @@ def test_the_default_prior_weighs_no_more_than_three_rows(sampled):
 def test_an_analysis_of_a_study_takes_the_family(study, sampled, monkeypatch):
     from ketastats.analysis.engines import Context, run_engine
 
-    analysis = replace(study.analysis("bayes"), family="ordered", priors=())
+    analysis = replace(study.analysis("bayes_sampled"), family="ordered", priors=())
     asked = study.estimands_of(analysis)
     sampled("items ~ arm", with_dose())
     data = study.simulate(seed=1, outcome="madrs")

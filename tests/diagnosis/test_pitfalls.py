@@ -125,7 +125,7 @@ def test_batches_of_gee_equal_single_fits():
 
 def test_an_engine_without_a_batch_is_refused():
     study = ks.load_study("jelen2025")
-    with pytest.raises(StudyError, match="'mcmc' has no batch"):
+    with pytest.raises(StudyError, match="'posterior' has no batch"):
         answers(study, study.analysis("bayes"), [study.estimand("attenuation")], np.zeros((1, 104)))
 
 
