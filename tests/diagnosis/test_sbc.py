@@ -101,7 +101,7 @@ def test_the_posterior_is_calibrated_whatever_the_family_of_its_priors(study, sd
 
 
 def test_two_random_terms_are_calibrated(study):
-    made = ks.sbc(study, analysis_of(study, "two"), draws=250)
+    made = ks.sbc(study, analysis_of(study, "two"), draws=150)
     assert made.names[2:] == ("sd subject", "sd subject:period", "sd residual")
     assert made.passed, made.verdict
 
