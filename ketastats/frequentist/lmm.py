@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ketastats.core.errors import DataError, NotEstimable
+from ketastats.core.errors import DataError
 from ketastats.frequentist.fit import METHODS, contrast_table, fit_problem
 from ketastats.frequentist.model import MixedModel
-from ketastats.problem.build import build_problem
-from ketastats.problem.questions import ask
+from ketastats.problem.build import build_problem, outcomes_of
+from ketastats.problem.questions import rows_of_questions
 from ketastats.problem.strata import find_units
 
 if TYPE_CHECKING:
@@ -180,22 +180,8 @@ def lmm_many(
     (20, 5)
     """
     problem = build_problem(formula, data, residual=residual, coding=contrasts)
-    y = np.atleast_2d(np.asarray(y, dtype=np.float64))
-    if y.shape[1] != len(data):
-        raise DataError(
-            f"y has {y.shape[1]} columns and the data {len(data)} rows", where="y",
-            mend="give one column per row of the data",
-        )  # fmt: skip
-    if np.isinf(y).any():
-        raise DataError("y has infinite values", where="y", mend="set them to NaN")
-    y = y[:, problem.rows]
-    rows, names = np.eye(problem.x.shape[1]), problem.names
-    if estimands is not None:
-        asked = ask(problem, estimands)
-        rows, names = asked.rows, tuple(e.name for e in estimands)
-        if not asked.estimable.all():
-            k = int(np.argmin(asked.estimable))
-            raise NotEstimable(f"the data cannot answer {names[k]!r}: {asked.reasons[k]}")
+    y = outcomes_of(y, data)[:, problem.rows]
+    rows, names = rows_of_questions(problem, estimands)
     columns = ("estimate", "se", "df", "t", "p", "ci_low", "ci_high")
     parts = []
     for start in range(0, len(y), CHUNK):

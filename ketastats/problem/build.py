@@ -196,6 +196,24 @@ def numeric_outcome(data: pd.DataFrame, name: str) -> np.ndarray:
     return y
 
 
+def outcomes_of(y: np.ndarray, data: pd.DataFrame) -> np.ndarray:
+    """Return outcomes as an array of shape (B, rows), or refuse them."""
+    y = np.atleast_2d(np.asarray(y, dtype=np.float64))
+    if y.ndim > 2:
+        raise DataError(
+            f"y has {y.ndim} dimensions", where="y", mend="give one row per outcome and one column "
+            "per row of the data",
+        )  # fmt: skip
+    if y.shape[1] != len(data):
+        raise DataError(
+            f"y has {y.shape[1]} columns and the data {len(data)} rows", where="y",
+            mend="give one column per row of the data",
+        )  # fmt: skip
+    if np.isinf(y).any():
+        raise DataError("y has infinite values", where="y", mend="set them to NaN")
+    return y
+
+
 def _check_outcome(y: np.ndarray, name: str, x: np.ndarray) -> None:
     if np.ptp(y) == 0:
         raise DataError(

@@ -59,6 +59,26 @@ def ask(problem: Problem, estimands: Sequence[Estimand]) -> Asked:
     return Asked(np.where(estimable[:, None], rows, 0.0), estimable, tuple(reasons))
 
 
+def rows_of_questions(
+    problem: Problem, estimands: Sequence[Estimand] | None
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return estimands as rows over the coefficients with their names; None for the coefficients.
+
+    Raises
+    ------
+    NotEstimable
+        When the data cannot answer one of them.
+    """
+    if estimands is None:
+        return np.eye(problem.x.shape[1]), problem.names
+    asked = ask(problem, estimands)
+    names = tuple(e.name for e in estimands)
+    if not asked.estimable.all():
+        k = int(np.argmin(asked.estimable))
+        raise NotEstimable(f"the data cannot answer {names[k]!r}: {asked.reasons[k]}")
+    return asked.rows, names
+
+
 def as_estimands(
     problem: Problem,
     contrast: Mapping[str, str] | None,

@@ -16,9 +16,9 @@ from ketastats.bayesian.exact.integrate import Quadrature, quadrature, quadratur
 from ketastats.bayesian.exact.nodes import Gaussian
 from ketastats.bayesian.exact.posterior import ExactPosterior
 from ketastats.bayesian.exact.search import MANY, ONE, Tolerance
-from ketastats.core.errors import DataError, NotEstimable
-from ketastats.problem.build import Problem, build_problem
-from ketastats.problem.questions import ask
+from ketastats.core.errors import DataError
+from ketastats.problem.build import Problem, build_problem, outcomes_of
+from ketastats.problem.questions import rows_of_questions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -321,13 +321,7 @@ def posterior_many(
         check_level(level)
     asked = estimands or ()
     design, model, _, _ = prepare(problem, data, y, priors, scale, typical_sd, asked)
-    rows, names = np.eye(problem.x.shape[1]), problem.names
-    if estimands is not None:
-        found = ask(problem, estimands)
-        rows, names = found.rows, tuple(e.name for e in estimands)
-        if not found.estimable.all():
-            k = int(np.argmin(found.estimable))
-            raise NotEstimable(f"the data cannot answer {names[k]!r}: {found.reasons[k]}")
+    rows, names = rows_of_questions(problem, estimands)
     aim = _tolerance(tolerance, MANY)
     out = _Answers(len(y), len(names))
     for members in same_rows(y):
@@ -336,24 +330,6 @@ def posterior_many(
         tuple(names), out.mean, out.sd, out.positive, out.low, out.high, out.evidence,
         out.error, out.converged,
     )  # fmt: skip
-
-
-def outcomes_of(y: np.ndarray, data: pd.DataFrame) -> np.ndarray:
-    """Return outcomes as an array of shape (B, rows), or refuse them."""
-    y = np.atleast_2d(np.asarray(y, dtype=np.float64))
-    if y.ndim > 2:
-        raise DataError(
-            f"y has {y.ndim} dimensions", where="y", mend="give one row per outcome and one column "
-            "per row of the data",
-        )  # fmt: skip
-    if y.shape[1] != len(data):
-        raise DataError(
-            f"y has {y.shape[1]} columns and the data {len(data)} rows", where="y",
-            mend="give one column per row of the data",
-        )  # fmt: skip
-    if np.isinf(y).any():
-        raise DataError("y has infinite values", where="y", mend="set them to NaN")
-    return y
 
 
 def same_rows(y: np.ndarray) -> list[np.ndarray]:

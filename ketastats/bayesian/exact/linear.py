@@ -10,6 +10,32 @@ from numba import njit
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
+def factorise(a: Any) -> Any:
+    """Replace the lower triangle of a symmetric matrix by its Cholesky factor, (m, m).
+
+    Of the diagonal the reciprocal is kept. Returns the log determinant, infinite for a matrix that
+    is not positive definite.
+    """
+    m = a.shape[0]
+    total = 0.0
+    for j in range(m):
+        d = a[j, j]
+        for i in range(j):
+            d -= a[j, i] * a[j, i]
+        if not d > 0.0:
+            return math.inf
+        total += math.log(d)
+        d = 1.0 / math.sqrt(d)
+        a[j, j] = d
+        for r in range(j + 1, m):
+            s = a[r, j]
+            for i in range(j):
+                s -= a[r, i] * a[j, i]
+            a[r, j] = s * d
+    return total
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
 def invert(v: Any) -> Any:
     """Replace symmetric matrices by their inverses.
 
@@ -27,24 +53,8 @@ def invert(v: Any) -> Any:
     logdet = np.empty(n)
     for k in range(n):
         a = v[k]
-        total = 0.0
-        for j in range(m):  # a = L L', L in the lower triangle
-            d = a[j, j]
-            for i in range(j):
-                d -= a[j, i] * a[j, i]
-            if not d > 0.0:
-                total = math.inf
-                break
-            total += math.log(d)
-            d = 1.0 / math.sqrt(d)
-            a[j, j] = d  # of the diagonal the reciprocal is kept
-            for r in range(j + 1, m):
-                s = a[r, j]
-                for i in range(j):
-                    s -= a[r, i] * a[j, i]
-                a[r, j] = s * d
-        logdet[k] = total
-        if total == math.inf:
+        logdet[k] = factorise(a)
+        if logdet[k] == math.inf:
             a[:] = 0.0
             continue
         for j in range(m):  # L^-1 in place
@@ -96,24 +106,8 @@ def solve(a: Any, right: Any, rows: Any, unit: Any) -> Any:
     w, c = np.empty(q), np.empty((k, q))
     for t in range(n):
         m = a[t]
-        total = 0.0
-        for j in range(q):
-            d = m[j, j]
-            for i in range(j):
-                d -= m[j, i] * m[j, i]
-            if not d > 0.0:
-                total = math.inf
-                break
-            total += math.log(d)
-            d = 1.0 / math.sqrt(d)
-            m[j, j] = d
-            for r in range(j + 1, q):
-                s = m[r, j]
-                for i in range(j):
-                    s -= m[r, i] * m[j, i]
-                m[r, j] = s * d
-        logdet[t] = total
-        if total == math.inf:
+        logdet[t] = factorise(m)
+        if logdet[t] == math.inf:
             continue
         scale = unit[min(t, len(unit) - 1)]
         for r in range(k):
