@@ -389,10 +389,11 @@ def _assurance(panel: BayesPanel, found: Calibration, e: Estimand) -> str:
     from ketastats.diagnosis.sbc import assurance
 
     a = assurance(found, estimand=e.name)
+    wrong = n.percent(a.wrong, a.wrong_se) if a.wrong > 0 else f"none of {a.draws}"
     return (
         f"{capital(e.label)}: over the prior, a direction with posterior probability "
-        f"{a.at_least:g} or more is found, rightly in {n.percent(a.right, a.right_se)} and wrongly "
-        f"in {n.percent(a.wrong, a.wrong_se)} of the draws."
+        f"{a.at_least:g} or more is found rightly in {n.percent(a.right, a.right_se)} of the "
+        f"draws, and wrongly in {wrong}."
     )
 
 

@@ -107,7 +107,10 @@ def test_the_share_beyond_the_scale_is_that_of_the_prior_draws(material, section
 def test_calibration_and_assurance_are_said(section, material):
     text = said(section)
     assert f"{material.bayes[0].calibration.draws} times" in text
-    assert "over the prior, a direction with posterior probability 0.975 or more is found" in text
+    assert (
+        "over the prior, a direction with posterior probability 0.975 or more is found rightly"
+        in text
+    )
     assert material.bayes[0].calibration.passed
 
 
