@@ -30,12 +30,16 @@ ROUNDS = 60
 MOST_NODES = 2_000_000
 """Of one rectangle, and how many times more when only those near mass are evaluated."""
 SPARSELY = 10
+NEAR = 1e-3
+"""Aliasing error from which on the next lattice is likely to be the last."""
+DEEPER = 0.75
+"""By how much faces lie deeper with every axis beyond two: there is more room around the mass."""
 SPARSE = 3
 """Axes from which on nodes far from all mass are left out of a rectangle."""
 BEYOND = 0.2
 """Mass outside all nodes over the mass of those at the border, which are deeper than the tolerance:
 0.11 to 0.21 in 2 to 4 dimensions, with all three families of priors."""
-NEARER = 2.0
+NEARER = 4.0
 """Nodes whose neighbours must have been evaluated are this much higher than those kept."""
 
 
@@ -170,7 +174,7 @@ def search(
     state = start.astype(np.int64)
     error, found = np.full(b, np.inf), np.zeros(b, dtype=bool)
     seen: list[Seen | None] = [None] * b
-    depth = np.full(b, tolerance.depth)
+    depth = np.full(b, tolerance.depth + DEEPER * max(d - 2, 0))
     active, lost = np.arange(b), np.zeros(b, dtype=bool)
     for _ in range(ROUNDS):
         for members, rectangle in groups_of(state[active]):
@@ -289,9 +293,11 @@ def _judge(
     total = alias.reshape(b, -1)[:, 1:].sum(axis=1)
     fine = total <= 0.5 * aim
     worst = np.max(per_axis, axis=0)
+    # close to the aim every axis that is not fine is refined at once: these lattices cost most
+    share = np.where((d >= SPARSE) & (total < NEAR), 0.0, 0.3)
     for a in range(d):
         # one that is far off refines with the worst; one that is fine stays
-        finer = ~fine & (per_axis[a] > aim / (2 * d)) & (per_axis[a] >= 0.3 * worst)
+        finer = ~fine & (per_axis[a] > aim / (2 * d)) & (per_axis[a] >= share * worst)
         steps = np.where(
             finer & settled, _steps(per_axis[a], aim / (2 * d), 4 if d < SPARSE else 2), 0
         )
