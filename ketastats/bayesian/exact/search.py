@@ -293,11 +293,13 @@ def _judge(
     total = alias.reshape(b, -1)[:, 1:].sum(axis=1)
     fine = total <= 0.5 * aim
     worst = np.max(per_axis, axis=0)
-    # close to the aim every axis that is not fine is refined at once: these lattices cost most
-    share = np.where((d >= SPARSE) & (total < NEAR), 0.0, 0.3)
+    near = (d >= SPARSE) & (total < NEAR)
     for a in range(d):
         # one that is far off refines with the worst; one that is fine stays
-        finer = ~fine & (per_axis[a] > aim / (2 * d)) & (per_axis[a] >= share * worst)
+        finer = (per_axis[a] > aim / (2 * d)) & (per_axis[a] >= 0.3 * worst)
+        # close to the aim, where lattices cost most: those for which the others leave no room
+        up_to = np.sum([np.where(e <= per_axis[a], e, 0.0) for e in per_axis], axis=0)
+        finer = ~fine & np.where(near, up_to > 0.3 * aim, finer)
         steps = np.where(
             finer & settled, _steps(per_axis[a], aim / (2 * d), 4 if d < SPARSE else 2), 0
         )
