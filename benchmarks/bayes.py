@@ -11,7 +11,6 @@ import datetime
 import platform
 import shutil
 import subprocess
-import tempfile
 import time
 from dataclasses import replace
 from importlib.metadata import version
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from lmm import BAYES, FIXED, ONE, THREE, Row, best, table
+from lmm import BAYES, FIXED, ONE, THREE, Row, best, r_number, table
 
 import ketastats as ks
 from ketastats.bayesian.sampling import ensure_reproducible
@@ -61,23 +60,13 @@ def sampler_seconds(study: Study, y: np.ndarray) -> float:
 
 def rstanarm_seconds(frame: pd.DataFrame) -> float | None:
     """Return seconds per stan_lmer fit; None without Rscript or the package."""
-    if shutil.which("Rscript") is None:
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "data.csv"
-        frame.to_csv(path, index=False)
-        code = (
-            "suppressPackageStartupMessages(library(rstanarm)); options(mc.cores = 2);"
-            f'd <- read.csv("{path}", stringsAsFactors = TRUE); d$period <- factor(d$period);'
-            "t <- system.time(stan_lmer(y ~ treatment*time*sex + period*time + (1 | subject), d,"
-            "prior = normal(0, 10), prior_intercept = normal(30, 30), refresh = 0, seed = 1));"
-            "cat(t[['elapsed']])"
-        )
-        done = subprocess.run(["Rscript", "-e", code], capture_output=True, text=True, check=False)
-    try:
-        return float(done.stdout.strip().split()[-1])
-    except (ValueError, IndexError):
-        return None
+    code = (
+        "options(mc.cores = 2);"
+        "t <- system.time(stan_lmer(y ~ treatment*time*sex + period*time + (1 | subject), d,"
+        "prior = normal(0, 10), prior_intercept = normal(30, 30), refresh = 0, seed = 1));"
+        "cat(t[['elapsed']])"
+    )
+    return r_number(frame, "rstanarm", code)
 
 
 def rows_of(study: Study, draws: int) -> list[Row]:

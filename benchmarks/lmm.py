@@ -51,25 +51,32 @@ def best(run: Callable[[], object], times: int = 3) -> float:
     return min(found)
 
 
-def r_seconds(frame: pd.DataFrame, formula: str, repeats: int = 20) -> float | None:
-    """Return seconds per lmerTest fit with a Kenward-Roger table; None without Rscript."""
+def r_number(frame: pd.DataFrame, package: str, code: str) -> float | None:
+    """Return the number R prints last, the frame being its ``d``; None without Rscript."""
     if shutil.which("Rscript") is None:
         return None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "data.csv"
         frame.to_csv(path, index=False)
         code = (
-            "suppressPackageStartupMessages(library(lmerTest));"
-            f'd <- read.csv("{path}", stringsAsFactors = TRUE); d$period <- factor(d$period);'
-            f"run <- function() {{ m <- suppressMessages(lmer({formula}, d));"
-            'summary(m, ddf = "Kenward-Roger")$coefficients }; run();'
-            f"cat(system.time(for (i in 1:{repeats}) run())[['elapsed']] / {repeats})"
+            f"suppressPackageStartupMessages(library({package}));"
+            f'd <- read.csv("{path}", stringsAsFactors = TRUE); d$period <- factor(d$period);{code}'
         )
         done = subprocess.run(["Rscript", "-e", code], capture_output=True, text=True, check=False)
     try:
         return float(done.stdout.strip().split()[-1])
     except (ValueError, IndexError):
         return None
+
+
+def r_seconds(frame: pd.DataFrame, formula: str, repeats: int = 20) -> float | None:
+    """Return seconds per lmerTest fit with a Kenward-Roger table; None without Rscript."""
+    code = (
+        f"run <- function() {{ m <- suppressMessages(lmer({formula}, d));"
+        'summary(m, ddf = "Kenward-Roger")$coefficients }; run();'
+        f"cat(system.time(for (i in 1:{repeats}) run())[['elapsed']] / {repeats})"
+    )
+    return r_number(frame, "lmerTest", code)
 
 
 def statsmodels_seconds(frame: pd.DataFrame) -> float:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ketastats.analysis.responses import response
+from ketastats.analysis.responses import prior_scales, response
 from ketastats.core.errors import DataError, StudyError
 from ketastats.core.random import Purpose, integer_seed
 from ketastats.study.lookup import suggestion
 from ketastats.study.model import Analysis, Estimand, Study
-from ketastats.study.scales import is_linear
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -207,7 +206,7 @@ def _mcmc(
 
     outcome = context.study.outcome(analysis.outcome)
     ready = response(outcome, analysis, data)
-    plain = is_linear(outcome.scale)
+    scale, typical_sd = prior_scales(outcome, analysis)
     post = mcmc(
         analysis.formula,
         ready.data,
@@ -217,8 +216,8 @@ def _mcmc(
         exposure=ready.exposure,
         residual=analysis.residual or None,
         priors=dict(analysis.priors),
-        scale=outcome.scale if plain else None,
-        typical_sd=outcome.typical_sd if plain and analysis.family != "ordered" else None,
+        scale=scale,
+        typical_sd=typical_sd,
         level=analysis.level,
         draws=analysis.draws,
         tune=analysis.tune,
@@ -252,15 +251,15 @@ def _posterior(
         )
     outcome = context.study.outcome(analysis.outcome)
     ready = response(outcome, analysis, data)
-    plain = is_linear(outcome.scale)
+    scale, typical_sd = prior_scales(outcome, analysis)
     post = posterior(
         analysis.formula,
         ready.data,
         outcome=analysis.outcome,
         residual=analysis.residual or None,
         priors=dict(analysis.priors),
-        scale=outcome.scale if plain else None,
-        typical_sd=outcome.typical_sd if plain else None,
+        scale=scale,
+        typical_sd=typical_sd,
         estimands=estimands,
         level=analysis.level,
     )

@@ -14,6 +14,7 @@ from ketastats.study.model import (
     BinomialScale,
     CountScale,
     Outcome,
+    Scale,
 )
 from ketastats.study.scales import is_linear
 from ketastats.study.tables import numbers
@@ -129,3 +130,14 @@ def _check_trials(data: pd.DataFrame, name: str, column: str) -> None:
 
 def _divided(data: pd.DataFrame, name: str, column: str) -> pd.DataFrame:
     return data.assign(**{name: numbers(data[name], name) / data[column].to_numpy(dtype=float)})
+
+
+def prior_scales(outcome: Outcome, analysis: Analysis) -> tuple[Scale | None, float | None]:
+    """Return the declared scale and typical SD that priors not given may use, None for neither.
+
+    Both are in the units of the outcome: with a link they say nothing, and of ordered categories
+    the typical SD says nothing.
+    """
+    if not is_linear(outcome.scale):
+        return None, None
+    return outcome.scale, None if analysis.family == "ordered" else outcome.typical_sd

@@ -38,6 +38,12 @@ class Check:
         )
 
     @property
+    def central(self) -> tuple[float, float]:
+        """Ends of the central 95 % of the replicates."""
+        low, high = np.quantile(self.replicated, [0.025, 0.975])
+        return float(low), float(high)
+
+    @property
     def surprising(self) -> bool:
         """Whether the observed value lies in the outer 2.5 % on either side."""
         return not 0.025 <= self.p <= 0.975

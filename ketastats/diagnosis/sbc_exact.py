@@ -7,21 +7,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ketastats.analysis.responses import response
+from ketastats.analysis.responses import prior_scales, response
 from ketastats.bayesian.exact import marginal, mixture
 from ketastats.bayesian.exact.axes import places, values
 from ketastats.bayesian.exact.draws import draw_from_prior, draw_outcomes_given
 from ketastats.bayesian.exact.fit import prepare, same_rows
 from ketastats.bayesian.exact.integrate import Quadrature, quadrature, quadratures
 from ketastats.bayesian.exact.nodes import Gaussian
-from ketastats.bayesian.exact.search import MANY, Tolerance, axis_places, spacing
+from ketastats.bayesian.exact.search import MANY, axis_places, spacing
 from ketastats.core.errors import DataError, NotEstimable, StudyError
 from ketastats.core.random import Purpose, generator
 from ketastats.diagnosis.sbc_profiles import Profiles
 from ketastats.problem.build import build_problem
 from ketastats.problem.questions import ask
 from ketastats.study.model import Analysis, Study
-from ketastats.study.scales import is_linear
 
 BLOCK = 100
 """Draws from one stream of random numbers, always drawn whole: draw k never depends on how many."""
@@ -167,7 +166,6 @@ def lay_out(study: Study, analysis: Analysis, seed: int) -> Exact:
             mend='use engine="mcmc"',
         )
     outcome, table = study.outcome(analysis.outcome), study.plan(analysis.outcome)
-    plain = is_linear(outcome.scale)
     asked_for = study.estimands_of(analysis)
     laid = build_problem(
         analysis.formula, table, residual=analysis.residual or None, coding="difference"
@@ -175,7 +173,7 @@ def lay_out(study: Study, analysis: Analysis, seed: int) -> Exact:
     problem = replace(laid, outcome=analysis.outcome)
     design, model, text, notes = prepare(
         problem, table, own_data(study, analysis, seed), dict(analysis.priors),
-        outcome.scale if plain else None, outcome.typical_sd if plain else None, asked_for,
+        *prior_scales(outcome, analysis), asked_for,
     )  # fmt: skip
     asked = ask(problem, asked_for)
     if not asked.estimable.any():
@@ -233,7 +231,7 @@ def pit_of(
     for members in same_rows(y):
         if not np.isfinite(y[members[0]]).any():
             continue
-        for some, found in quadratures(exact.model, y[members], exact.rows, _aim(error), CHUNK):
+        for some, found in quadratures(exact.model, y[members], exact.rows, MANY.at(error), CHUNK):
             who = members[some]
             doubtful = _fill(out, who, found, asked[who], parameters[who])
             if not found.table.direct:
@@ -244,14 +242,10 @@ def pit_of(
                 progress(done)
     for i in again:
         one = np.array([i])
-        found = quadrature(exact.model, y[one], exact.rows, _aim(error / 1000))
+        found = quadrature(exact.model, y[one], exact.rows, MANY.at(error / 1000))
         if found.rectangles.found[0]:
             _fill(out, one, found, asked[one], parameters[one])
     return out
-
-
-def _aim(error: float) -> Tolerance:
-    return Tolerance(error, MANY.depth - np.log(error / MANY.error))
 
 
 def _fill(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ketastats.analysis.responses import response
+from ketastats.analysis.responses import prior_scales, response
 from ketastats.bayesian.answers import answer, stacked
 from ketastats.bayesian.calibration import pit_from_ranks
 from ketastats.bayesian.design import StandardDesign, standard_design
@@ -36,7 +36,6 @@ from ketastats.problem.build import Problem, build_problem
 from ketastats.study.lookup import suggestion
 from ketastats.study.model import Analysis, Estimand, Study
 from ketastats.study.priors import Prior
-from ketastats.study.scales import is_linear
 from ketastats.synthesis.draw import draw_outcomes
 
 FIXED = ("censored", "truncated", "ordered")
@@ -127,14 +126,13 @@ def lay_out_sampled(study: Study, analysis: Analysis, seed: int) -> Sampled:
     rows, said = likelihood_of(
         kind, problem, ready.data.iloc[problem.rows], size=ready.size, exposure=ready.exposure
     )
-    design, plain = standard_design(problem, ready.data), is_linear(outcome.scale)
+    design = standard_design(problem, ready.data)
     y = problem.y  # with a link the defaults need it row by row
     if kind.link == "identity":
         y = own_data(study, analysis, seed)[0]
         y = y[~np.isnan(y)]
     priors = choose_priors(
-        dict(analysis.priors), y, name, outcome.scale if plain else None,
-        outcome.typical_sd if plain else None, rows,
+        dict(analysis.priors), y, name, *prior_scales(outcome, analysis), rows,
     )  # fmt: skip
     inputs = model_inputs(problem, design, priors, rows)
     estimands, left = _answered(study, analysis, problem, inputs, ready.scales)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,13 +68,18 @@ def coverage_at(
     y = as_fitted(study, found, y)
     none = np.full((draws, len(exact.model.axes)), np.nan)
     e, records = len(exact.estimands), []
+    twice = replace(
+        exact, rows=np.tile(exact.rows, (2, 1)), names=exact.estimands + exact.names,
+        estimands=2 * exact.estimands,
+    )  # fmt: skip
+    values = pit_of(twice, y, np.tile(both.T.ravel(), (draws, 1)), none)
     for k, of in ((1, "natural"), (0, "latent")):
-        values = pit_of(exact, y, np.tile(both[:, k], (draws, 1)), none)
-        off = values.mean[:, :e] - both[:, k]
+        own = slice(k * e, (k + 1) * e)
+        off, pit = values.mean[:, own] - both[:, k], values.pit[:, own]
         for i, name in enumerate(exact.estimands):
             records.append(
                 {"estimand": name, "of": of, "true": both[i, k], **_errors(off[:, i])}
-                | _coverages(values.pit[:, i : i + 1])
+                | _coverages(pit[:, i : i + 1])
                 | {"draws": int((~values.failed).sum()), "failed": int(values.failed.sum())}
             )
     order = {n: i for i, n in enumerate(exact.estimands)}

@@ -197,7 +197,7 @@ def _lay_out(problem: Problem, present: bytes) -> _Layout:
     n, q = x.shape
     usable = n > q and bool(_well_posed((x.T @ x)[None])[0])
     orthogonal, triangle = np.linalg.qr(x) if usable else (np.zeros((n, q)), np.eye(q))
-    found = tuple(_patterns(problem, index, blocks) for blocks in _blocks_by_size(problem, index))
+    found = tuple(patterns_of(problem, index, blocks) for blocks in blocks_by_size(problem, index))
     groups = tuple(_shared_group(problem, index, rows, x) for rows in found)
     return _Layout(x, orthogonal, triangle, usable, found, groups)
 
@@ -225,7 +225,7 @@ def _shared(problem: Problem, y: np.ndarray, present: np.ndarray) -> Moments:
     )
 
 
-def _blocks_by_size(problem: Problem, index: np.ndarray) -> list[np.ndarray]:
+def blocks_by_size(problem: Problem, index: np.ndarray) -> list[np.ndarray]:
     """Return, per block size m, the positions within ``index`` of its blocks, shape (blocks, m)."""
     block = problem.block[index]
     order = np.argsort(block, kind="stable")
@@ -236,7 +236,7 @@ def _blocks_by_size(problem: Problem, index: np.ndarray) -> list[np.ndarray]:
     ]
 
 
-def _patterns(problem: Problem, index: np.ndarray, blocks: np.ndarray) -> list[np.ndarray]:
+def patterns_of(problem: Problem, index: np.ndarray, blocks: np.ndarray) -> list[np.ndarray]:
     """Split blocks of one size into patterns, in order of first appearance, (blocks, m) each.
 
     Blocks are alike when their rows share groups in the same way and have the same design of the
@@ -330,7 +330,7 @@ def _ragged(problem: Problem, y: np.ndarray, present: np.ndarray) -> Moments:
     return Moments(
         groups=tuple(
             _ragged_group(problem, blocks, e, present)
-            for blocks in _blocks_by_size(problem, np.arange(len(x)))
+            for blocks in blocks_by_size(problem, np.arange(len(x)))
         ),
         n=n,
         q=q,
@@ -355,7 +355,7 @@ def _ragged_group(
     order = np.argsort(cell, kind="stable")
     blocks, cell = blocks[order], cell[order]
     starts = np.flatnonzero(np.diff(cell, prepend=-1))
-    found = _patterns(problem, np.arange(len(problem.x)), blocks)
+    found = patterns_of(problem, np.arange(len(problem.x)), blocks)
     first_row = {int(row): k for k, rows in enumerate(found) for row in rows[:, 0]}
     firsts = [rows[0] for rows in found]
     structure, pairs, same = _residual_arrays(problem, firsts)

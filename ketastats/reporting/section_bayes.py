@@ -191,12 +191,12 @@ def _moved(material: Material, panel: BayesPanel) -> list[Block]:
 def _checks(panel: BayesPanel) -> Table:
     rows = []
     for c in panel.checks:
-        low, high = np.quantile(c.replicated, [0.025, 0.975])
+        low, high = c.central
         rows.append(
             [
                 cell(c.name),
                 cell(n.plain(c.observed)),
-                cell(f"{n.plain(float(low))} to {n.plain(float(high))}"),
+                cell(f"{n.plain(low)} to {n.plain(high)}"),
                 cell(n.probability(c.p), kind="warning" if c.surprising else ""),
             ]
         )
@@ -435,8 +435,8 @@ def bayes_tables(material: Material) -> dict[str, pd.DataFrame]:
     for panel in material.bayes:
         o, a = panel.outcome.name, panel.answer.analysis.name
         for c in panel.checks:
-            low, high = np.quantile(c.replicated, [0.025, 0.975])
-            checks.append((o, a, c.name, c.observed, float(low), float(high), c.p))
+            low, high = c.central
+            checks.append((o, a, c.name, c.observed, low, high, c.p))
         factors += [
             (o, a, f.estimands[0], f.log_bf10, f.log_savage_dickey, f.log_bf_positive, f.error)
             for f in panel.factors

@@ -375,17 +375,22 @@ def _check_proper(problem: Problem, chosen: Chosen) -> None:
             where="priors.residual",
             mend="use half-normal, half-t or exponential",
         )
-    parts = [problem.x]
-    for r in problem.random:
-        z = np.zeros((len(problem.x), len(r.levels)))
-        inside = r.group >= 0
-        z[inside, r.group[inside]] = r.z[inside, 0]
-        parts.append(z)
-    n = len(problem.x)
-    if np.linalg.matrix_rank(np.hstack(parts)) >= n:
+    if np.linalg.matrix_rank(whole_design(problem)) >= len(problem.x):
         raise DataError(
             "the posterior is improper: with a Jeffreys prior of the residual SD, the fixed and "
             "random effects can fit every row",
             where="priors.residual",
             mend="give the residual a half-normal prior or simplify the model",
         )
+
+
+def whole_design(problem: Problem) -> np.ndarray:
+    """Return fixed effects and every effect of every group side by side, shape (rows, columns)."""
+    parts = [problem.x]
+    for r in problem.random:
+        inside = r.group >= 0
+        for i in range(len(r.effects)):
+            z = np.zeros((len(problem.x), len(r.levels)))
+            z[inside, r.group[inside]] = r.z[inside, i]
+            parts.append(z)
+    return np.hstack(parts)

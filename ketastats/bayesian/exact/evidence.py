@@ -34,7 +34,7 @@ from ketastats.bayesian.exact.nodes import (
     covariances,
     information,
 )
-from ketastats.bayesian.exact.search import ONE, Nodes, Tolerance, nodes_of, search, wanted
+from ketastats.bayesian.exact.search import ONE, Nodes, Tolerance, nodes_near, search
 from ketastats.core.errors import DataError, StudyError
 
 if TYPE_CHECKING:
@@ -50,8 +50,6 @@ cognitive modeling, table 7.1)."""
 SOURCE = "Jeffreys 1961; Lee & Wagenmakers 2013"
 CHUNK = 2000
 """Nodes evaluated at a time."""
-MOST_NODES = 2_000_000
-"""More are a sign that the integral does not exist, and would fill the memory."""
 SMALLEST = 1e-100
 """Stands for an SD of 0."""
 ZERO = 1e-10
@@ -217,12 +215,12 @@ def bayes_factor(
     _check_converged(post)
     names = tuple(e.name for e in estimands)
     null = _null(post, names, post.asked(estimands).rows @ post.design.back, at)
-    tolerance = Tolerance(post.tolerance, ONE.depth - np.log(post.tolerance / ONE.error))
+    tolerance = ONE.at(post.tolerance)
     own = tuple(post.model.axes[a] for a, _ in null.touched)
     at_prior = _integral(own, lambda v: _prior_log_density(null, v), tolerance)
     null_evidence = _null_evidence(post, null, at_prior[0], tolerance)
     joint = _joint(post, null)
-    start = _start_of(post)
+    start = post.quadrature.rectangles.state[0]
 
     def density(values: np.ndarray) -> np.ndarray:
         log_y, mean, covariance = joint(values)
@@ -501,11 +499,6 @@ def _quadratic(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 # --- integrals ------------------------------------------------------------------------------------
 
 
-def _start_of(post: ExactPosterior) -> np.ndarray:
-    r = post.quadrature.rectangles
-    return np.stack([r.level[0], r.low[0], r.high[0]])
-
-
 def _integral(
     axes: tuple[Axis, ...], log: LogDensity, tolerance: Tolerance, start: np.ndarray | None = None
 ) -> tuple[float, float]:
@@ -527,25 +520,18 @@ def _integral(
         start = np.array([np.zeros(len(axes)), low, np.full(len(axes), 2)], dtype=np.int64)
 
     def density(nodes: Nodes, _: np.ndarray) -> np.ndarray:
-        if len(nodes.values) > MOST_NODES:
-            raise _unconverged(np.inf, tolerance.error)
         parts = [log(nodes.values[i : i + CHUNK]) for i in range(0, len(nodes.values), CHUNK)]
         return np.asarray((np.concatenate(parts) + nodes.log_weight)[None])
 
     found = search(axes, start[None], density, tolerance)
-    rectangle = np.stack([found.level[0], found.low[0], found.high[0]])
-    some = None if found.seen[0] is None else wanted(rectangle, list(found.seen))
-    total = float(logsumexp(density(nodes_of(axes, rectangle, some), np.zeros(1))))
     if not found.found[0]:
-        raise _unconverged(float(found.error[0]), tolerance.error)
-    return total, float(found.error[0])
-
-
-def _unconverged(error: float, aim: float) -> DataError:
-    return DataError(
-        f"the quadrature error of a Bayes factor is about {error:.2g} and should be {aim:g}",
-        mend="give less wide priors, or a larger tolerance",
-    )
+        raise DataError(
+            f"the quadrature error of a Bayes factor is about {found.error[0]:.2g} and should be "
+            f"{tolerance.error:g}",
+            mend="give less wide priors, or a larger tolerance",
+        )
+    nodes = nodes_near(axes, found.state[0], list(found.seen))
+    return float(logsumexp(density(nodes, np.zeros(1)))), float(found.error[0])
 
 
 def _joint(
@@ -588,7 +574,8 @@ def _direction(
             return np.asarray(log_ndtr(sign * (null.location[0] - null.value[0]) / sd))
 
     own = tuple(post.model.axes[a] for a, _ in null.touched)
-    posterior = _integral(post.model.axes, after, tolerance, _start_of(post))[0]
+    start = post.quadrature.rectangles.state[0]
+    posterior = _integral(post.model.axes, after, tolerance, start)[0]
     return posterior - post.log_evidence - _integral(own, before, tolerance)[0]
 
 
@@ -614,7 +601,7 @@ def _null_evidence(
         return log
 
     axes = tuple(post.model.axes[a] for a in kept)
-    return _integral(axes, density, tolerance, _start_of(post)[:, kept])
+    return _integral(axes, density, tolerance, post.quadrature.rectangles.state[0][:, kept])
 
 
 def _null_model(post: ExactPosterior, null: _Null) -> LogDensity:

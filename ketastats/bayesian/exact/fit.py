@@ -11,7 +11,13 @@ from scipy.special import ndtri
 
 from ketastats.bayesian.design import StandardDesign, prior_lines, scaled_design
 from ketastats.bayesian.exact import mixture
-from ketastats.bayesian.exact.compile import Chosen, check_random, choose, compile_model
+from ketastats.bayesian.exact.compile import (
+    Chosen,
+    check_random,
+    choose,
+    compile_model,
+    whole_design,
+)
 from ketastats.bayesian.exact.integrate import Quadrature, quadrature, quadratures
 from ketastats.bayesian.exact.nodes import Gaussian
 from ketastats.bayesian.exact.posterior import ExactPosterior
@@ -143,14 +149,7 @@ def integrate(
 
 def _check_residual(problem: Problem) -> None:
     """Refuse an outcome that fixed and random effects together fit exactly."""
-    parts = [problem.x]
-    for r in problem.random:
-        for i in range(len(r.effects)):
-            z = np.zeros((len(problem.x), len(r.levels)))
-            inside = r.group >= 0
-            z[inside, r.group[inside]] = r.z[inside, i]
-            parts.append(z)
-    whole, y = np.hstack(parts), problem.y
+    whole, y = whole_design(problem), problem.y
     rest = y - whole @ np.linalg.lstsq(whole, y, rcond=None)[0]
     if np.abs(rest).max() <= 1e-9 * np.abs(y - y.mean()).max():
         raise DataError(
@@ -192,7 +191,7 @@ def _tolerance(error: float, default: Tolerance = ONE) -> Tolerance:
             f"tolerance = {error} is not between 1e-10 and 0.1",
             mend=f"leave it out for {default.error:g}",
         )
-    return Tolerance(error, default.depth - np.log(error / default.error))
+    return default.at(error)
 
 
 def prepare(

@@ -15,7 +15,7 @@ import numpy as np
 
 from ketastats.bayesian.exact.linear import invert
 from ketastats.bayesian.exact.nodes import Gaussian, block_sd, covariances, information
-from ketastats.frequentist.moments import Moments, basis_of
+from ketastats.frequentist.moments import Moments, basis_of, blocks_by_size, patterns_of
 from ketastats.problem.build import Problem, RandomDesign
 
 TOGETHER = 1_000_000
@@ -45,28 +45,15 @@ class Pattern:
 
 def patterns(problem: Problem) -> tuple[Pattern, ...]:
     """Sort the independent blocks of a problem by their size, random-effect design and residual."""
-    order = np.argsort(problem.block, kind="stable")
-    starts = np.flatnonzero(np.diff(problem.block[order], prepend=-1))
-    sizes = np.diff(starts, append=len(order))
+    every = np.arange(len(problem.x))
     out = []
-    for m in np.unique(sizes).tolist():
-        blocks = order[starts[sizes == m][:, None] + np.arange(m)]
-        key = [_first(r.group[blocks]) for r in problem.random]
-        key += [r.z[blocks].reshape(len(blocks), -1) for r in problem.random]
-        key += [_first(problem.residual.group[blocks]), problem.residual.level[blocks]]
-        kind = _kinds(np.hstack([k.astype(np.float64) for k in key]))
-        for k in range(int(kind.max()) + 1):
-            rows = blocks[kind == k]
+    for blocks in blocks_by_size(problem, every):
+        for rows in patterns_of(problem, every, blocks):
             x = problem.x[rows]
             cell = _kinds(x.reshape(len(rows), -1))
             first = np.unique(cell, return_index=True)[1]
             out.append(Pattern(rows, basis_of(problem, rows[0]), x[first], cell))
     return tuple(out)
-
-
-def _first(group: np.ndarray) -> np.ndarray:
-    """Return for every row of a block the first row of its group, -1 without one, (blocks, m)."""
-    return np.where(group >= 0, (group[:, :, None] == group[:, None, :]).argmax(axis=2), -1)
 
 
 def _kinds(key: np.ndarray) -> np.ndarray:

@@ -15,10 +15,9 @@ from ketastats.bayesian.exact.search import (
     Rectangles,
     Tolerance,
     groups_of,
-    nodes_of,
+    nodes_near,
     search,
     spacing,
-    wanted,
 )
 from ketastats.bayesian.exact.table import FEW, Table
 from ketastats.frequentist.moments import Moments, make_moments
@@ -75,14 +74,12 @@ class Quadrature:
 
     def parts(self) -> Iterator[Part]:
         """Go through the outcomes, those that share nodes together."""
-        r = self.rectangles
-        state = np.stack([r.level, r.low, r.high], axis=1)
-        for members, rectangle in groups_of(state):
+        seen = self.rectangles.seen
+        for members, rectangle in groups_of(self.rectangles.state):
             for i in range(0, len(members), TOGETHER):
                 who = members[i : i + TOGETHER]
-                few = len(self.model.axes) >= SPARSE
-                some = wanted(rectangle, [r.seen[j] for j in who]) if few else None
-                yield self.part(who, rectangle, nodes_of(self.model.axes, rectangle, some))
+                nodes = nodes_near(self.model.axes, rectangle, [seen[j] for j in who])
+                yield self.part(who, rectangle, nodes)
 
     def part(self, outcomes: np.ndarray, rectangle: np.ndarray, nodes: Nodes) -> Part:
         """Integrate some outcomes over some nodes."""

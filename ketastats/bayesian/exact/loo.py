@@ -19,7 +19,7 @@ from scipy.special import ndtr
 
 from ketastats.bayesian.exact.integrate import Part, quadrature
 from ketastats.bayesian.exact.left_out import decide_alone, log_densities
-from ketastats.bayesian.exact.search import BEYOND, ONE, Tolerance, aliasing
+from ketastats.bayesian.exact.search import BEYOND, ONE, aliasing
 from ketastats.core.errors import DataError
 from ketastats.study.lookup import suggestion
 
@@ -219,7 +219,7 @@ def _reweighted(
     top = ratio.max(axis=0)
     mass = np.exp(ratio - top).T  # (units, J)
     total = mass.sum(axis=1)
-    deep = log_weight[:, 0] < log_weight.max() - _tolerance(post).depth
+    deep = log_weight[:, 0] < log_weight.max() - ONE.at(post.tolerance).depth
     outside = BEYOND * mass[:, deep].sum(axis=1) / total
     error = np.empty(len(total))
     step = max(1, TOGETHER // int(np.prod(part.nodes.shape)))
@@ -236,7 +236,9 @@ def _recomputed(post: ExactPosterior, out: np.ndarray) -> tuple[float, float, fl
     """Return log density, error and PIT value of rows from the posterior of the others."""
     model = post.model
     y = np.where(out, np.nan, post.problem.y)
-    rest = quadrature(model, y[None], np.zeros((0, model.problem.x.shape[1])), _tolerance(post))
+    rest = quadrature(
+        model, y[None], np.zeros((0, model.problem.x.shape[1])), ONE.at(post.tolerance)
+    )
     part = next(rest.parts())
     unit = np.where(out, 0, -1)
     moments = post.quadrature.table.moments
@@ -244,8 +246,3 @@ def _recomputed(post: ExactPosterior, out: np.ndarray) -> tuple[float, float, fl
     log = post.log_evidence - float(part.log_evidence[0])
     error = post.error + float(rest.rectangles.error[0])
     return log, error, float(part.weight[0] @ ndtr(z[:, 0]))
-
-
-def _tolerance(post: ExactPosterior) -> Tolerance:
-    """Return the tolerance the posterior was made with."""
-    return Tolerance(post.tolerance, ONE.depth - np.log(post.tolerance / ONE.error))

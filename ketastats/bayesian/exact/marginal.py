@@ -18,11 +18,9 @@ from ketastats.bayesian.exact.integrate import Part, Quadrature
 from ketastats.bayesian.exact.search import (
     FINEST,
     LIMITS,
-    SPARSE,
     groups_of,
-    nodes_of,
+    nodes_near,
     spacing,
-    wanted,
 )
 
 HALVED = 2
@@ -33,15 +31,13 @@ HALVED = 2
 def refined(quadrature: Quadrature, axis: int) -> tuple[Part, ...]:
     """Integrate with one axis refined, in parts of outcomes that share nodes; kept for a while."""
     r = quadrature.rectangles
-    few = len(quadrature.model.axes) >= SPARSE
     out = []
-    for members, rectangle in groups_of(np.stack([r.level, r.low, r.high], axis=1)):
+    for members, rectangle in groups_of(r.state):
         fine = rectangle.copy()
         if fine[0, axis] + HALVED <= FINEST:
             fine[0, axis] += HALVED
             fine[1:, axis] *= 2
-        some = wanted(fine, [r.seen[i] for i in members]) if few else None
-        nodes = nodes_of(quadrature.model.axes, fine, some)
+        nodes = nodes_near(quadrature.model.axes, fine, [r.seen[i] for i in members])
         out.append(quadrature.part(members, fine, nodes))
     return tuple(out)
 

@@ -28,8 +28,9 @@ LIMITS = {"even": (0.0, 25.0), "end": (-4.0, 25.0), "log": (-25.0, 25.0),
 """Ends of t: beyond them a parameter is 0, infinite or 1 in double precision."""
 ROUNDS = 60
 MOST_NODES = 2_000_000
-"""Of one rectangle, and how many times more when only those near mass are evaluated."""
+"""Evaluated at once; more are a sign that an integral does not exist, and would fill the memory."""
 SPARSELY = 10
+"""How many times more a rectangle may have when only those near mass are evaluated."""
 NEAR = 1e-3
 """Aliasing error from which on the next lattice is likely to be the last."""
 DEEPER = 0.75
@@ -59,6 +60,10 @@ class Tolerance:
     error: float
     depth: float
 
+    def at(self, error: float) -> Tolerance:
+        """Return the tolerance of another error: faces lie deeper by its logarithm."""
+        return Tolerance(error, self.depth - np.log(error / self.error))
+
 
 ONE = Tolerance(1e-5, 12.0)
 MANY = Tolerance(1e-3, 7.5)
@@ -86,6 +91,11 @@ class Rectangles:
     error: np.ndarray
     found: np.ndarray
     seen: tuple[Seen | None, ...]
+
+    @property
+    def state(self) -> np.ndarray:
+        """Level, low and high of every outcome, shape (B, 3, axes)."""
+        return np.stack([self.level, self.low, self.high], axis=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,6 +164,11 @@ def nodes_of(
     return Nodes(shape, at, tuple(rectangle[0].tolist()), keys, parameters, log_weight)
 
 
+def nodes_near(axes: tuple[Axis, ...], rectangle: np.ndarray, seen: list[Seen | None]) -> Nodes:
+    """Lay out the nodes of a rectangle that lie near mass that outcomes have seen."""
+    return nodes_of(axes, rectangle, wanted(rectangle, seen))
+
+
 def search(
     axes: tuple[Axis, ...], start: np.ndarray, density: Callable[[Nodes, np.ndarray], np.ndarray],
     tolerance: Tolerance,
@@ -172,6 +187,7 @@ def search(
     """
     b, _, d = start.shape
     state = start.astype(np.int64)
+    last = state.copy()  # what was evaluated, and what the error speaks of
     error, found = np.full(b, np.inf), np.zeros(b, dtype=bool)
     seen: list[Seen | None] = [None] * b
     depth = np.full(b, tolerance.depth + DEEPER * max(d - 2, 0))
@@ -182,7 +198,11 @@ def search(
             if _too_large(rectangle, [seen[i] for i in who]):
                 lost[who] = True
                 continue
-            nodes = nodes_of(axes, rectangle, wanted(rectangle, [seen[i] for i in who]))
+            nodes = nodes_near(axes, rectangle, [seen[i] for i in who])
+            if len(nodes.at) > MOST_NODES:
+                lost[who] = True
+                continue
+            last[who] = rectangle
             log = np.full((len(who), int(np.prod(nodes.shape))), -np.inf)
             log[:, nodes.at] = density(nodes, who)
             log = log.reshape(len(who), *nodes.shape)
@@ -202,7 +222,7 @@ def search(
         active = active[~found[active] & ~lost[active]]
         if not active.size:
             break
-    return Rectangles(state[:, 0], state[:, 1], state[:, 2], error, found, tuple(seen))
+    return Rectangles(last[:, 0], last[:, 1], last[:, 2], error, found, tuple(seen))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
